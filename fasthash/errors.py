@@ -1,0 +1,48 @@
+"""The errors that end a command: each class has its message as docstring and its exit status."""
+
+from __future__ import annotations
+
+
+class FasthashError(Exception):
+    """Something went wrong."""
+
+    exit_status = 1
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__ or "")
+
+
+class ConfigError(FasthashError):
+    """A flag, environment variable or configuration key is not usable."""
+
+    exit_status = 2
+
+
+class OtherRunUnfinished(ConfigError):
+    """An unfinished run with other options stands in the way."""
+
+
+class PreflightFailed(FasthashError):
+    """A check before the start failed; nothing was begun."""
+
+    exit_status = 4
+
+
+class NotInitialized(PreflightFailed):
+    """The ledger schema is missing or old: run `fasthash init` first."""
+
+
+class DatabaseUnreachable(PreflightFailed):
+    """The database cannot be reached; nothing was begun."""
+
+
+class DatabaseLost(FasthashError):
+    """The database stayed away past --db-timeout; everything committed so far is kept."""
+
+    exit_status = 3
+
+
+class WorkersFailed(FasthashError):
+    """The helper processes do not stay up; everything committed so far is kept."""
+
+    exit_status = 3
