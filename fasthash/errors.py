@@ -42,6 +42,12 @@ class DatabaseLost(FasthashError):
     exit_status = 3
 
 
+class DatabaseRefused(FasthashError):
+    """The database answered, and will not do what a run needs; what is committed is kept."""
+
+    exit_status = 3
+
+
 class WorkersFailed(FasthashError):
     """The helper processes do not stay up; everything committed so far is kept."""
 

@@ -1,0 +1,121 @@
+"""The command line: what is typed, what is shown, and the exit status."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from fasthash import __version__
+from fasthash.errors import FasthashError
+
+EXIT_STATUS_HELP = """\b
+Exit status:
+  0        complete, nothing to look at
+  1        complete, but drift was found or rows failed
+  2        usage or configuration
+  3        database lost; progress is kept
+  4        preflight failed, nothing begun
+  130/143  interrupted (SIGINT/SIGTERM); `fasthash run` goes on
+"""
+
+# Command name -> where it is and what it does; modules are imported when they are called.
+COMMANDS = {
+    "init": ("setup", "Create or upgrade the ledger schema."),
+    "grants": ("setup", "Print the grants a role needs to run fasthash."),
+    "register": ("register", "Add the files of a directory to the catalog."),
+    "run": ("run", "Hash every row that lacks the marker."),
+    "status": ("reports", "Show what a run is doing."),
+    "summary": ("reports", "Show what a run came to."),
+    "drift": ("reports", "Look at stored hashes that differed from the file's."),
+    "residual": ("reports", "List rows that got no verdict, and why."),
+    "demo": ("demo", "Try it all on the Python standard library."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed: `--help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"fasthash.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Names the nearest command where there is none of that name."""
+        from fasthash.config import did_you_mean  # noqa: PLC0415
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(
+                f"no such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.command(
+    cls=LazyGroup,
+    epilog=EXIT_STATUS_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="fasthash")
+def cli() -> None:
+    """Put file hashes into a PostgreSQL catalog and keep them true."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command and exits with its status; errors are one line on stderr."""
+    try:
+        status = cli.main(arguments, prog_name="fasthash", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        status = stop.exit_code
+    except click.Abort:
+        status = 130
+    except click.ClickException as error:
+        where = getattr(error, "ctx", None)
+        hint = f" (try `{where.command_path} --help`)" if where is not None else ""
+        status = _complain(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
+    except FasthashError as error:
+        status = _complain(str(error), error.exit_status)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has enough
+        status = 0
+    except KeyboardInterrupt:
+        status = 130
+    except Exception as error:
+        status = _complain_of_database(error)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(message: str, status: int) -> int:
+    from fasthash.logs import printable  # noqa: PLC0415
+
+    sys.stdout.flush()
+    click.echo(f"fasthash: {printable(message)}", err=True)
+    return status
+
+
+def _complain_of_database(error: Exception) -> int:
+    """One line for what a database can do; anything else is a defect and shows itself."""
+    psycopg: Any = sys.modules.get("psycopg")
+    if psycopg is None or not isinstance(error, psycopg.Error):
+        raise error
+    from fasthash.store.session import one_line  # noqa: PLC0415
+
+    return _complain(f"the database refused: {one_line(error)}", 4)

@@ -1,0 +1,165 @@
+"""Options that several commands share, and how they become settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from fasthash import config, logs
+from fasthash.config import CatalogNames, Settings
+from fasthash.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# libpq's own variables that say where a database is; any of them means "not the embedded one".
+LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", "PGSERVICEFILE")
+
+
+class Parsed(click.ParamType[Any]):
+    """A value with a unit, parsed by one of `fasthash.config`'s functions."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self.parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The parsed value; a bad one is a usage error."""
+        try:
+            return self.parse(value) if isinstance(value, str) else value
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
+    """A click option with its environment variable, FASTHASH_<NAME>."""
+    key = kwargs.pop("key", names[0].lstrip("-").replace("-", "_"))
+    return click.option(*names, key, envvar=f"FASTHASH_{key.upper()}", show_default=True, **kwargs)
+
+
+def combine(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, shown in the order given."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def _load_file(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    path = value or config.find_file(os.environ)
+    if path is not None:
+        content = config.load_file(path, CONFIG_KEYS)
+        ctx.default_map = {**content, **(ctx.default_map or {})}
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(),
+    envvar="FASTHASH_CONFIG",
+    is_eager=True,
+    expose_value=False,
+    callback=_load_file,
+    help="Configuration file  [default: ./fasthash.toml or ~/.config/fasthash/fasthash.toml]",
+)
+
+database_options = combine(
+    config_option,
+    option(
+        "--dsn",
+        help="libpq connection string; without it (and without PGHOST, PGSERVICE and the like) "
+        "an embedded PostgreSQL is used.",
+    ),
+)
+
+catalog_options = combine(
+    option("--table", default="artifacts", help="Catalog table, schema.table where needed."),
+    option("--id-column", default="id", help="Its key."),
+    option("--type-column", default="artifact_type", help="Its type."),
+    option("--path-column", default="file_path", help="The file's path."),
+    option("--metadata-column", default="metadata", help="The jsonb (or json) to write to."),
+)
+
+log_options = combine(
+    option(
+        "--log-format", type=click.Choice(["text", "json"]), default="text", help="Of log lines."
+    ),
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine output on stdout.")
+
+CONFIG_KEYS = frozenset(
+    {
+        "dsn", "table", "id_column", "type_column", "path_column", "metadata_column", "roots",
+        "root_sentinel", "resolver", "update_function", "workers", "range_rows", "chunk_size",
+        "reader", "on_drift", "db_timeout", "lease_ttl", "log_format",
+    }
+)  # fmt: skip
+
+
+def catalog_names(values: dict[str, Any]) -> CatalogNames:
+    """The catalog's names from a command's parameters."""
+    schema, table = config.parse_table(values["table"])
+    return CatalogNames(
+        table,
+        schema,
+        values["id_column"],
+        values["type_column"],
+        values["path_column"],
+        values["metadata_column"],
+    )
+
+
+def find_dsn(dsn: str | None) -> str:
+    """The connection string to use: as given, libpq's own, or the embedded server's.
+
+    Raises:
+        ConfigError: it is malformed, or the embedded server cannot be had.
+    """
+    if dsn:
+        from fasthash.store.session import check_dsn  # noqa: PLC0415
+
+        return check_dsn(dsn)
+    if any(os.environ.get(name) for name in LIBPQ_VARIABLES):
+        return ""
+    from fasthash import embedded  # noqa: PLC0415
+
+    server = embedded.ensure(embedded.data_home())
+    click.get_current_context().call_on_close(server.release)
+    return server.dsn
+
+
+def set_up_logs(values: dict[str, Any]) -> None:
+    """Log lines in the format that was asked for."""
+    import logging  # noqa: PLC0415
+
+    level = logging.WARNING if values.get("quiet") else logging.INFO
+    logs.set_up(values.get("log_format", "text"), level)
+
+
+def settings_from(values: dict[str, Any], dsn: str) -> Settings:
+    """The settings of a run from a command's parameters."""
+    return Settings(
+        dsn=dsn,
+        catalog=catalog_names(values),
+        roots=tuple(values["roots"]),
+        root_sentinel=values["root_sentinel"],
+        resolver=values["resolver"],
+        update_function=values["update_function"],
+        workers=values["workers"] or len(os.sched_getaffinity(0)),
+        range_rows=values["range_rows"],
+        chunk_bytes=values["chunk_size"],
+        reader=values["reader"],
+        on_drift=values["on_drift"],
+        types=tuple(values["types"]),
+        limit=values["limit"],
+        dry_run=values["dry_run"],
+        restart=values["restart"],
+        db_timeout_s=values["db_timeout"],
+        lease_ttl_s=values["lease_ttl"],
+        log_format=values["log_format"],
+    )

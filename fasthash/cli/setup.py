@@ -1,0 +1,63 @@
+"""`fasthash init` and `fasthash grants`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fasthash.cli.options import (
+    catalog_names,
+    catalog_options,
+    database_options,
+    find_dsn,
+    option,
+    set_up_logs,
+)
+from fasthash.errors import PreflightFailed
+
+
+@click.command()
+@database_options
+@click.option("--print-sql", is_flag=True, help="Print the script for a DBA; touch no database.")
+def init_command(dsn: str | None, print_sql: bool) -> None:
+    """Create or upgrade the ledger: schema fasthash, beside the catalog.
+
+    Doing it again changes nothing.
+    """
+    from fasthash.store import preflight, schema, session  # noqa: PLC0415
+
+    if print_sql:
+        click.echo(schema.schema_script(), nl=False)
+        return
+    with session.connect_once(find_dsn(dsn), "init") as connection:
+        preflight.check_server(connection)
+        applied = schema.migrate(connection)
+    if applied:
+        click.echo(f"ledger: schema fasthash is now at version {applied[-1]}")
+    else:
+        click.echo(f"ledger: schema fasthash is at version {schema.VERSION} already")
+
+
+@click.command()
+@click.argument("role")
+@database_options
+@catalog_options
+@option("--update-function", help="The site's own update function, if it is used.")
+def grants_command(role: str, **values: Any) -> None:
+    """Print the grants that ROLE needs to run fasthash, and no others."""
+    set_up_logs(values)
+    from fasthash.store import preflight, schema, session  # noqa: PLC0415
+
+    with session.connect_once(find_dsn(values["dsn"]), "grants") as connection:
+        schema.require_ledger(connection)
+        catalog = preflight.check_catalog(
+            connection,
+            catalog_names(values),
+            writing=False,
+            update_function=values["update_function"],
+        )
+        if not preflight.role_exists(connection, role):
+            raise PreflightFailed(f"there is no role {role}: CREATE ROLE it first")
+        for statement in schema.grant_statements(connection, catalog, role):
+            click.echo(statement)

@@ -1,0 +1,317 @@
+"""The only place that opens files: one consistent state of a file, or the reason why not."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import stat
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fasthash.fixity import Root, Verdict
+from fasthash.hashing import Sha256Stream
+from fasthash.paths import is_inside
+
+# Up to here a file is read whole, by one call; above it is streamed.
+WHOLE_FILE_BYTES = 256 * 1024
+MMAP_WINDOW_BYTES = 8 * 1024 * 1024
+# A file that moves while it is read is read this often before it counts as unstable.
+TRIES = 4
+BACKOFF_S = (0.05, 0.2, 0.8)
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+_TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN})
+
+# Called between the first look at a file and its reading. Tests put a change of the file here;
+# racing threads would only sometimes hit the moment.
+between_looks: Callable[[int], None] | None = None
+
+
+class FileProblemError(Exception):
+    """No digest: `verdict` is the residual reason, `transient` says whether trying again helps."""
+
+    def __init__(self, verdict: Verdict, detail: str, *, transient: bool = False) -> None:
+        super().__init__(detail)
+        self.verdict = verdict
+        self.detail = detail
+        self.transient = transient
+
+
+class Stopped(Exception):
+    """The coordinator wants this worker to stop now."""
+
+
+class Watch(Protocol):
+    """Where a reader says how far it is, and hears that it has to stop."""
+
+    def advance(self, read_bytes: int) -> None:
+        """So many more bytes were read.
+
+        Raises:
+            Stopped: the run stops.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open regular file inside the roots, with its facts before the read."""
+
+    descriptor: int
+    facts: os.stat_result
+    read_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """One state of a file; `read_bytes` counts what was read to find it."""
+
+    sha256: bytes
+    size_bytes: int
+    mtime_ns: int
+    read_at_ns: int
+    read_bytes: int
+
+
+@dataclass(slots=True)
+class Reader:
+    """How files are opened and read.
+
+    Args:
+        roots: where files must lie.
+        chunk_bytes: size of the buffer that large files are read through.
+        use_mmap: map large files instead; a file that shrinks meanwhile kills the process.
+    """
+
+    roots: Sequence[Root]
+    chunk_bytes: int
+    use_mmap: bool = False
+    _no_atime: int = field(default=getattr(os, "O_NOATIME", 0))
+    _buffer: bytearray = field(default_factory=bytearray)
+
+    def open(self, paths: Sequence[bytes]) -> Opened:
+        """Opens the first of the paths that exists, without ever blocking.
+
+        Raises:
+            FileProblemError: none exists, or it is not a regular file inside the roots.
+        """
+        last = len(paths) - 1
+        for i, path in enumerate(paths):
+            try:
+                descriptor = self._open(path)
+            except OSError as error:
+                if error.errno in _ABSENT and i < last:
+                    continue
+                raise _problem(error, path) from error
+            try:
+                return self._look(descriptor)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        raise FileProblemError(Verdict.NO_FILE, "there is no path to try")
+
+    def _open(self, path: bytes) -> int:
+        if self._no_atime:
+            try:
+                return os.open(path, _FLAGS | self._no_atime)
+            except PermissionError as error:
+                if error.errno != errno.EPERM:
+                    raise
+                self._no_atime = 0  # only for owners and root: from here on without
+        return os.open(path, _FLAGS)
+
+    def _look(self, descriptor: int) -> Opened:
+        # What the kernel itself calls the open file: no link can lead anywhere else any more.
+        real_path = os.readlink(b"/proc/self/fd/%d" % descriptor)
+        if not is_inside(real_path, self.roots):
+            raise FileProblemError(Verdict.OUTSIDE_ROOT, "a symbolic link leads out of the roots")
+        read_at_ns = time.time_ns()
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise FileProblemError(Verdict.NOT_REGULAR, f"it is a {_kind(facts.st_mode)}")
+        return Opened(descriptor, facts, read_at_ns)
+
+    def read_whole(self, opened: Opened) -> bytes:
+        """The bytes of a small file, read by one call.
+
+        Raises:
+            FileProblemError: they are not one state of the file; it may be tried again.
+        """
+        if between_looks is not None:
+            between_looks(opened.descriptor)
+        size_bytes = opened.facts.st_size
+        try:
+            content = os.read(opened.descriptor, size_bytes + 1)
+        except OSError as error:
+            raise _problem(error) from error
+        if len(content) != size_bytes or moved(opened.facts, os.fstat(opened.descriptor)):
+            raise FileProblemError(Verdict.UNSTABLE, "it changed while it was read", transient=True)
+        return content
+
+    def digest(
+        self, paths: Sequence[bytes], watch: Watch, *, past_cache: bool = False
+    ) -> FileState:
+        """The digest of one state of a file of any size, tried a few times.
+
+        Args:
+            paths: as for `open`.
+            watch: told of every piece read.
+            past_cache: drop the file's pages first, so that the storage is read.
+
+        Raises:
+            FileProblemError: no state could be had.
+            Stopped: the run stops.
+        """
+        read_bytes = 0
+        for attempt in range(TRIES):
+            try:
+                opened = self.open(paths)
+                try:
+                    digest, count = self._stream(opened, watch, past_cache)
+                finally:
+                    os.close(opened.descriptor)
+            except FileProblemError as problem:
+                if not problem.transient or attempt == TRIES - 1:
+                    raise
+                time.sleep(BACKOFF_S[attempt])
+                watch.advance(0)
+            else:
+                read_bytes += count
+                facts = opened.facts
+                return FileState(
+                    digest, facts.st_size, facts.st_mtime_ns, opened.read_at_ns, read_bytes
+                )
+        raise AssertionError("the last attempt returns or raises")
+
+    def _stream(self, opened: Opened, watch: Watch, past_cache: bool) -> tuple[bytes, int]:
+        descriptor, size_bytes = opened.descriptor, opened.facts.st_size
+        if past_cache:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        if between_looks is not None:
+            between_looks(descriptor)
+        stream = Sha256Stream()
+        try:
+            if self.use_mmap and size_bytes > WHOLE_FILE_BYTES:
+                count = _feed_mapped(descriptor, size_bytes, stream, watch)
+            else:
+                count = self._feed(descriptor, size_bytes, stream, watch)
+            after = os.fstat(descriptor)
+        except OSError as error:
+            raise _problem(error) from error
+        if count != size_bytes or moved(opened.facts, after):
+            raise FileProblemError(
+                Verdict.UNSTABLE, f"it changed in each of {TRIES} reads", transient=True
+            )
+        return stream.digest(), count
+
+    def _feed(self, descriptor: int, size_bytes: int, stream: Sha256Stream, watch: Watch) -> int:
+        if len(self._buffer) != self.chunk_bytes:
+            self._buffer = bytearray(self.chunk_bytes)
+        if size_bytes > self.chunk_bytes:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        view = memoryview(self._buffer)
+        pieces = [view]
+        count = 0
+        # One byte more than there should be: a file that grows is noticed, and not followed.
+        while count <= size_bytes:
+            got = os.readv(descriptor, pieces)
+            if got == 0:
+                break
+            stream.update(view[:got])
+            count += got
+            watch.advance(got)
+        return count
+
+    def other_form(self, paths: Sequence[bytes]) -> str | None:
+        """Whether a missing path exists in the other Unicode normal form, and which."""
+        for path in paths:
+            if path.isascii():
+                continue
+            text = path.decode("utf-8", "surrogateescape")
+            for form in ("NFC", "NFD"):
+                other = unicodedata.normalize(form, text).encode("utf-8", "surrogateescape")
+                if other != path and os.path.lexists(other):
+                    return f"the same name exists in Unicode normal form {form}"
+        return None
+
+
+def moved(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether a file changed between two looks at one descriptor."""
+    return (
+        before.st_mtime_ns != after.st_mtime_ns
+        or before.st_size != after.st_size
+        or before.st_ctime_ns != after.st_ctime_ns
+        or before.st_ino != after.st_ino
+    )
+
+
+def _feed_mapped(descriptor: int, size_bytes: int, stream: Sha256Stream, watch: Watch) -> int:
+    with mmap.mmap(descriptor, size_bytes, prot=mmap.PROT_READ) as mapping:
+        mapping.madvise(mmap.MADV_SEQUENTIAL)
+        with memoryview(mapping) as view:
+            for start in range(0, size_bytes, MMAP_WINDOW_BYTES):
+                with view[start : start + MMAP_WINDOW_BYTES] as piece:
+                    stream.update(piece)
+                    watch.advance(len(piece))
+    return size_bytes
+
+
+def _problem(error: OSError, path: bytes = b"") -> FileProblemError:
+    number = error.errno or 0
+    text = f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
+    if number in _ABSENT:
+        return FileProblemError(Verdict.NO_FILE, text)
+    if number == errno.ENAMETOOLONG:
+        return FileProblemError(Verdict.NO_FILE, text)
+    if number == errno.ENXIO:  # a socket, or a device without a driver
+        return FileProblemError(Verdict.NOT_REGULAR, text)
+    return FileProblemError(Verdict.UNREADABLE, text, transient=number in _TRANSIENT)
+
+
+def _kind(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISDIR, "directory"),
+        (stat.S_ISFIFO, "FIFO"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISCHR, "character device"),
+        (stat.S_ISBLK, "block device"),
+    ):
+        if test(mode):
+            return name
+    return "special file"
+
+
+def find_root(path: str, sentinel: str | None = None) -> Root:
+    """The facts of a root as it is now.
+
+    Args:
+        path: a directory.
+        sentinel: a name that has to exist beneath it, or None.
+
+    Raises:
+        OSError: it is missing, not a directory, or lacks the sentinel.
+    """
+    absolute = os.path.abspath(os.fsencode(path))
+    real_path = os.path.realpath(absolute)
+    facts = os.stat(real_path)
+    if not stat.S_ISDIR(facts.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    if sentinel is not None:
+        os.stat(os.path.join(real_path, os.fsencode(sentinel)))
+    return Root(absolute, real_path, facts.st_dev, facts.st_ino)
+
+
+def missing_root(roots: Sequence[Root], sentinel: str | None = None) -> tuple[Root, str] | None:
+    """The first root that is not what it was at the start, and what is wrong with it."""
+    for root in roots:
+        try:
+            now = find_root(os.fsdecode(root.path), sentinel)
+        except OSError as error:
+            return root, os.strerror(error.errno or 0)
+        if (now.device, now.inode) != (root.device, root.inode):
+            return root, "another file system or directory is mounted there"
+    return None

@@ -1,0 +1,214 @@
+"""The vocabulary: the frozen, picklable types that every other module speaks in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+# A part has fewer results than this (units.MOST_ROWS), so pieces of it have names of their own.
+PIECES_A_PART = 4096
+
+
+class Outcome(StrEnum):
+    """What became of one row; every row of a run ends with exactly one."""
+
+    HASHED = "hashed"  # no hash was there before
+    CONFIRMED = "confirmed"  # the same hash was there
+    DRIFTED = "drifted"  # another hash was there
+    FRESH = "fresh"  # the marker was there already
+    NO_FILE = "no_file"  # the path resolves to nothing
+    FAILED = "failed"  # no verdict; the residual says why
+
+
+class Verdict(StrEnum):
+    """What a worker found out about one row; all but the first are residual reasons or `fresh`."""
+
+    HASHED = "hashed"
+    FRESH = "fresh"
+    NO_FILE = "no_file"
+    UNREADABLE = "unreadable"
+    UNSTABLE = "unstable"
+    OUTSIDE_ROOT = "outside_root"
+    NOT_REGULAR = "not_regular"
+    BAD_METADATA = "bad_metadata"
+    WRITE_REFUSED = "write_refused"  # found by the writer: the database refuses this row
+
+
+class DriftKind(StrEnum):
+    """Why a stored hash may differ from the file's."""
+
+    MODIFIED = "modified"  # mtime or size moved since the marker
+    CORRUPT = "corrupt"  # they did not: bit rot
+    UNKNOWN = "unknown"  # there is no marker or stamp to compare with
+
+
+RESIDUAL_REASONS: tuple[Verdict, ...] = tuple(
+    v for v in Verdict if v not in (Verdict.HASHED, Verdict.FRESH)
+)
+
+
+class Task(NamedTuple):
+    """One row as a worker gets it (a tuple: a million of them are made and sent).
+
+    `preset` is a verdict that needs no reading, or None. `careful` has the file read with
+    `readinto` whatever the run's reader: reading it has killed a worker before.
+    """
+
+    row_id: str
+    path: str
+    stored_sha256: str | None
+    marker: str | None
+    preset: str | None = None
+    detail: str | None = None
+    careful: bool = False
+
+
+class Result(NamedTuple):
+    """What a worker says of one row. Times are nanoseconds since the epoch.
+
+    `read_at_ns` is taken before the read, so that a later change of the file is never older
+    than the marker made from it. `reread` says that a second read past the page cache gave
+    the same digest, which a drift needs before it is recorded.
+    """
+
+    row_id: str
+    path: str
+    marker: str | None
+    verdict: str
+    sha256: bytes | None = None
+    size_bytes: int = 0
+    mtime_ns: int = 0
+    read_at_ns: int = 0
+    reread: bool = False
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedRange:
+    """A range as its holder knows it: rows of one type with after_id < id <= through_id."""
+
+    range_no: int
+    artifact_type: str | None
+    after_id: str | None
+    through_id: str
+    pass_no: int
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A slice of a leased range, in key order, for one worker."""
+
+    unit_no: int
+    range_no: int
+    term: int
+    after_id: str | None
+    tasks: tuple[Task, ...]
+    sweep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The results of the next rows of a unit: after_id < id <= the last result's id.
+
+    `part_no` is given by the coordinator and names the part for ever: committed once, a part
+    sent again (after a crash or an ambiguous commit) is recognised and changes nothing. A part
+    that was cut in two keeps the number; `offset` is where the piece begins. `sweep` says that
+    the rows may have been met before in this run.
+    """
+
+    unit_no: int
+    range_no: int
+    term: int
+    after_id: str | None
+    through_id: str
+    results: tuple[Result, ...]
+    read_bytes: int
+    part_no: int = 0
+    offset: int = 0
+    sweep: bool = False
+
+    @property
+    def segment_no(self) -> int:
+        """The name under which the ledger knows it."""
+        return self.part_no * PIECES_A_PART + self.offset
+
+    def cut(self, at: int) -> tuple[Part, Part]:
+        """Two pieces: the first `at` results, and the rest."""
+        middle_id = self.results[at - 1].row_id
+        return (
+            replace(self, through_id=middle_id, results=self.results[:at]),
+            replace(
+                self,
+                after_id=middle_id,
+                results=self.results[at:],
+                offset=self.offset + at,
+                read_bytes=0,
+            ),
+        )
+
+    def behind(self, row_id: str) -> Part | None:
+        """The piece behind a row, or None if that is the last."""
+        at = next(i for i, r in enumerate(self.results) if r.row_id == row_id) + 1
+        return self.cut(at)[1] if at < len(self.results) else None
+
+
+@dataclass(frozen=True, slots=True)
+class RootGone:
+    """A root is missing or another file system: the unit was given up before any verdict."""
+
+    unit_no: int
+    root: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows by outcome and what goes with them; counts of disjoint rows add up."""
+
+    hashed: int = 0
+    confirmed: int = 0
+    drifted: int = 0
+    fresh: int = 0
+    no_file: int = 0
+    failed: int = 0
+    gone: int = 0
+    updated: int = 0
+    bytes_hashed: int = 0
+
+    @property
+    def scanned(self) -> int:
+        """Rows that ended with an outcome."""
+        return self.hashed + self.confirmed + self.drifted + self.fresh + self.no_file + self.failed
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(self.as_tuple(), other.as_tuple(), strict=True)))
+
+    def as_tuple(self) -> tuple[int, ...]:
+        """The fields in the order of their declaration, which is the order of the SQL columns."""
+        return (
+            self.hashed,
+            self.confirmed,
+            self.drifted,
+            self.fresh,
+            self.no_file,
+            self.failed,
+            self.gone,
+            self.updated,
+            self.bytes_hashed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A directory that files must lie beneath, as it was at the start of the run.
+
+    `path` is as configured (absolute), `real_path` with symbolic links resolved; device and
+    inode tell a root that was unmounted or replaced.
+    """
+
+    path: bytes
+    real_path: bytes
+    device: int
+    inode: int

@@ -1,0 +1,48 @@
+"""What the holder of leases does when: pure decisions over times and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RENEWALS_A_LEASE = 5
+SAMPLE_EVERY_S = 5.0
+# A range that was lost so often is cut in two, down to the row that does the harm.
+ATTEMPTS_BEFORE_SPLIT = 3
+# A last sweep that still finds rows is followed by another, so often.
+SWEEPS_AT_MOST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseClock:
+    """When leases were last known to be held; times are monotonic seconds."""
+
+    ttl_s: float
+    renewed_at_s: float
+
+    @property
+    def renew_every_s(self) -> float:
+        """The time between renewals."""
+        return self.ttl_s / RENEWALS_A_LEASE
+
+    def due(self, now_s: float) -> bool:
+        """Whether it is time to renew."""
+        return now_s - self.renewed_at_s >= self.renew_every_s
+
+    def may_hand_out(self, now_s: float) -> bool:
+        """Whether new work may be begun: not when renewing has failed for half a lease."""
+        return now_s - self.renewed_at_s < self.ttl_s / 2
+
+
+def ranges_wanted(queued_rows: int, range_rows: int, workers: int, unit_rows: int) -> int:
+    """How many more ranges to lease so that workers never wait, and no more than that.
+
+    Args:
+        queued_rows: rows read but not handed out.
+        range_rows: rows a range.
+        workers: worker processes.
+        unit_rows: rows the next unit will have.
+    """
+    enough = 2 * workers * unit_rows
+    if queued_rows >= enough:
+        return 0
+    return max(1, min(8, -(-(enough - queued_rows) // range_rows)))

@@ -1,0 +1,80 @@
+"""The main job for whoever starts it: preflight, then a run or a dry run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from fasthash import files, paths
+from fasthash.config import Settings, refuse_foreign_file
+from fasthash.coordinator import Coordinator, Finished
+from fasthash.dryrun import DryRun
+from fasthash.errors import PreflightFailed
+from fasthash.fixity import Root
+from fasthash.progress import Progress
+from fasthash.store import preflight, session
+from fasthash.store.catalog import Catalog
+from fasthash.store.preflight import registered_roots
+from fasthash.worker import load_resolver
+
+
+def run_job(settings: Settings, progress: Progress) -> Finished:
+    """Checks everything that can be checked, then runs.
+
+    Raises:
+        FasthashError: nothing was begun.
+    """
+    if settings.resolver is not None:
+        resolver = load_resolver(settings.resolver)
+        source = getattr(getattr(resolver, "__code__", None), "co_filename", None)
+        if source is not None and os.path.exists(source):
+            refuse_foreign_file(source)
+    catalog, roots = check(settings)
+    if settings.dry_run:
+        return asyncio.run(DryRun(settings, catalog, roots, progress).run())
+    return asyncio.run(Coordinator(settings, catalog, roots, progress).run())
+
+
+def check(settings: Settings) -> tuple[Catalog, list[Root]]:
+    """The preflight: database, catalog, ledger and roots.
+
+    Raises:
+        PreflightFailed: and what to do about it.
+        DatabaseUnreachable: there is no database.
+    """
+    writing = not settings.dry_run
+    with session.connect_once(settings.dsn, "preflight") as connection:
+        preflight.check_server(connection, writing=writing)
+        catalog = preflight.check_catalog(
+            connection,
+            settings.catalog,
+            writing=writing,
+            update_function=settings.update_function,
+        )
+        if writing:
+            preflight.check_ledger(connection)
+            preflight.hint_at_indexes(connection, catalog)
+        preflight.check_types(connection, catalog, settings.types)
+        names = list(settings.roots) or registered_roots(connection)
+    return catalog, find_roots(names, settings.root_sentinel)
+
+
+def find_roots(names: list[str], sentinel: str | None) -> list[Root]:
+    """The roots as they are now.
+
+    Raises:
+        PreflightFailed: there is none, or one is no directory.
+    """
+    if not names:
+        raise PreflightFailed(
+            "no root: say where the files lie with --root DIR (or FASTHASH_ROOTS, or roots = "
+            "[..] in fasthash.toml), or add files with `fasthash register DIR`"
+        )
+    roots = []
+    for name in names:
+        try:
+            roots.append(files.find_root(os.fsdecode(paths.decode(name)), sentinel))
+        except OSError as error:
+            what = f" (sentinel {sentinel})" if sentinel is not None else ""
+            raise PreflightFailed(f"root {name}{what}: {os.strerror(error.errno or 0)}") from error
+    return roots

@@ -1,0 +1,167 @@
+-- name: open_run_of
+-- The unfinished run of a catalog, if there is one.
+SELECT run_id, kind, state, options, started_at
+FROM fasthash.run
+WHERE catalog = %(catalog)s AND state <> 'complete' AND NOT superseded
+
+-- name: whole_run_before
+-- Whether a complete run has met every row of these types before.
+SELECT EXISTS (
+    SELECT FROM fasthash.run r
+    WHERE r.catalog = %(catalog)s AND r.kind = 'backfill' AND r.state = 'complete'
+      AND r.options -> 'limit' = 'null'
+      AND (r.options -> 'types' = 'null' OR r.options -> 'types' = %(types)s::jsonb)
+) AS found
+
+-- name: create_run
+-- A new run; two hosts that start at once get one run (run_one_open).
+INSERT INTO fasthash.run (catalog, kind, options, host, pass_no)
+VALUES (%(catalog)s, %(kind)s, %(options)s, %(host)s, %(pass_no)s)
+ON CONFLICT DO NOTHING
+RETURNING run_id
+
+-- name: reopen_run
+-- An interrupted run goes on; its row limit is the new invocation's.
+UPDATE fasthash.run
+SET state = 'running', finished_at = NULL, error = NULL,
+    options = options || jsonb_build_object('limit', rows_planned + %(limit)s::bigint)
+WHERE run_id = %(run_id)s AND state <> 'complete'
+
+-- name: supersede_run
+-- --restart: the unfinished run stays as it is, and nothing resumes it.
+UPDATE fasthash.run
+SET state = 'interrupted', superseded = true, finished_at = coalesce(finished_at, clock_timestamp())
+WHERE run_id = %(run_id)s
+
+-- name: add_holder
+-- A coordinator joins a run.
+INSERT INTO fasthash.holder (run_id, host, pid)
+VALUES (%(run_id)s, %(host)s, %(pid)s)
+RETURNING holder_id
+
+-- name: claim_alive
+-- As long as this session lives the holder counts as alive. Shared: after a lost connection the
+-- server may still keep the old session for a while.
+SELECT pg_advisory_lock_shared(1178686568, %(holder_id)s)
+
+-- name: live_holders
+-- Holders whose session is alive.
+SELECT h.holder_id
+FROM fasthash.holder h
+JOIN pg_locks l ON l.locktype = 'advisory' AND l.classid = 1178686568 AND l.objsubid = 2
+               AND l.objid::bigint = h.holder_id AND l.granted
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+WHERE h.run_id = %(run_id)s
+
+-- name: lock_plan
+-- The planning state, locked: one planner at a time.
+SELECT r.state, r.pass_no, r.plan_types, r.plan_type_no, r.plan_after_id, r.plan_done,
+       r.next_range_no, r.rows_planned, (r.options ->> 'limit')::bigint AS row_limit
+FROM fasthash.run r
+WHERE r.run_id = %(run_id)s
+FOR UPDATE
+
+-- name: save_plan
+-- The planning state after more ranges were cut.
+UPDATE fasthash.run
+SET pass_no = %(pass_no)s, plan_types = %(plan_types)s, plan_type_no = %(plan_type_no)s,
+    plan_after_id = %(plan_after_id)s, plan_done = %(plan_done)s,
+    next_range_no = %(next_range_no)s, rows_planned = %(rows_planned)s
+WHERE run_id = %(run_id)s
+
+-- name: add_ranges
+-- New ranges, pending.
+INSERT INTO fasthash.checkpoint
+    (run_id, range_no, pass_no, artifact_type, after_id, through_id, planned_rows)
+SELECT %(run_id)s, n.range_no, %(pass_no)s, n.artifact_type, n.after_id, n.through_id, n.planned_rows
+FROM unnest(%(range_no)s::integer[], %(artifact_type)s::text[], %(after_id)s::text[],
+            %(through_id)s::text[], %(planned_rows)s::integer[])
+     AS n (range_no, artifact_type, after_id, through_id, planned_rows)
+
+-- name: grant_ranges
+-- Leases: pending ranges, and those whose holder is dead or whose time is over. The term rises,
+-- which fences the old holder off; an attempt is counted only where a holder was lost.
+WITH picked AS (
+    SELECT c.run_id, c.range_no
+    FROM fasthash.checkpoint c
+    WHERE c.run_id = %(run_id)s AND c.state <> 'done'
+      AND (c.state = 'pending'
+           OR (c.holder_id <> %(holder_id)s
+               AND (c.expires_at < clock_timestamp() OR c.holder_id <> ALL (%(alive)s::integer[]))))
+    ORDER BY c.range_no
+    LIMIT %(ranges)s
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE fasthash.checkpoint c
+SET state = 'leased', holder_id = %(holder_id)s, term = c.term + 1,
+    attempts = c.attempts + (c.state = 'leased')::integer,
+    expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s)
+FROM picked p
+WHERE c.run_id = p.run_id AND c.range_no = p.range_no
+RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term
+
+-- name: renew_leases
+-- Every range this holder still holds, for another time to live.
+UPDATE fasthash.checkpoint c
+SET expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s)
+WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'leased'
+RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term
+
+-- name: release_leases
+-- A graceful stop: what is held goes back, and no attempt is counted.
+UPDATE fasthash.checkpoint c
+SET state = 'pending', holder_id = NULL, expires_at = NULL
+WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'leased'
+
+-- name: finish_ranges
+-- Ranges whose rows are all committed; their parts are no longer needed.
+WITH finished AS (
+    UPDATE fasthash.checkpoint c
+    SET state = 'done', holder_id = NULL, expires_at = NULL
+    FROM unnest(%(range_no)s::integer[], %(term)s::integer[]) AS f (range_no, term)
+    WHERE c.run_id = %(run_id)s AND c.range_no = f.range_no AND c.term = f.term
+      AND c.state = 'leased'
+    RETURNING c.range_no
+)
+DELETE FROM fasthash.segment s
+USING finished f
+WHERE s.run_id = %(run_id)s AND s.range_no = f.range_no
+
+-- name: open_ranges
+-- How many ranges of a run are not done.
+SELECT count(*) AS n FROM fasthash.checkpoint c WHERE c.run_id = %(run_id)s AND c.state <> 'done'
+
+-- name: complete_run
+-- All is met: only one of several coordinators gets the row back.
+UPDATE fasthash.run r
+SET state = 'complete', finished_at = clock_timestamp()
+WHERE r.run_id = %(run_id)s AND r.state = 'running' AND r.plan_done
+  AND NOT EXISTS (
+      SELECT FROM fasthash.checkpoint c WHERE c.run_id = r.run_id AND c.state <> 'done')
+RETURNING r.run_id
+
+-- name: leave_run
+-- A coordinator stops before the end: the run is interrupted when no other one goes on with it.
+UPDATE fasthash.run r
+SET state = CASE WHEN %(error)s::text IS NULL THEN 'interrupted' ELSE 'failed' END,
+    finished_at = clock_timestamp(), error = %(error)s
+WHERE r.run_id = %(run_id)s AND r.state = 'running'
+  AND cardinality(array_remove(%(alive)s::integer[], %(holder_id)s)) = 0
+
+-- name: expect_rows
+-- How many rows the run will meet, when it is known.
+UPDATE fasthash.run SET rows_expected = %(rows)s WHERE run_id = %(run_id)s
+
+-- name: report_holder
+-- What a coordinator is doing, and how far it has come.
+WITH seen AS (
+    UPDATE fasthash.holder h
+    SET seen_at = clock_timestamp(), report = %(report)s
+    WHERE h.holder_id = %(holder_id)s
+)
+INSERT INTO fasthash.sample (run_id, holder_id, rows, bytes)
+VALUES (%(run_id)s, %(holder_id)s, %(rows)s, %(bytes)s)
+
+-- name: run_state
+-- The state a run is in now.
+SELECT r.state FROM fasthash.run r WHERE r.run_id = %(run_id)s

@@ -1,0 +1,90 @@
+-- name: server_facts
+-- Version and role of the server.
+SELECT current_setting('server_version_num')::integer AS version_num,
+       pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
+       current_user::text AS role,
+       current_database()::text AS database
+
+-- name: ledger_version
+-- The ledger's version; no row where it is missing or out of reach.
+SELECT (SELECT max(v.version) FROM fasthash.schema_version v) AS version
+
+-- name: ledger_exists
+-- Whether the ledger schema is there, and whether this role may use it.
+SELECT n.oid IS NOT NULL AND c.oid IS NOT NULL AS present,
+       coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS usable
+FROM (VALUES (1)) AS one (x)
+LEFT JOIN pg_namespace n ON n.nspname = 'fasthash'
+LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'schema_version'
+
+-- name: find_table
+-- The catalog table by schema (or the search path) and name.
+SELECT c.oid::bigint AS table_oid, n.nspname::text AS schema, c.relkind::text AS kind,
+       c.reltuples::bigint AS estimated_rows,
+       has_schema_privilege(n.oid, 'USAGE') AS schema_usable
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = %(table)s AND c.relkind IN ('r', 'p', 'v', 'f', 'm')
+  AND CASE WHEN %(schema)s::text IS NULL
+           THEN n.nspname = ANY (current_schemas(false)) ELSE n.nspname = %(schema)s END
+ORDER BY array_position(current_schemas(false), n.nspname)
+LIMIT 1
+
+-- name: table_names
+-- Every table that could have been meant.
+SELECT n.nspname::text AS schema, c.relname::text AS table
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'fasthash')
+  AND n.nspname NOT LIKE 'pg\_%%'
+
+-- name: columns
+-- The columns of a table with their types, and what this role may do with them.
+SELECT a.attname::text AS name, format_type(a.atttypid, NULL) AS type,
+       has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS selectable,
+       has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS updatable,
+       has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS insertable,
+       a.attnotnull AS not_null, a.atthasdef OR a.attidentity <> '' AS has_default
+FROM pg_attribute a
+WHERE a.attrelid = %(table_oid)s::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+
+-- name: indexes
+-- The indexes of a table: their plain columns in order, whether they are unique and whole.
+SELECT i.relname::text AS name, x.indisunique AND x.indimmediate AS is_unique,
+       x.indpred IS NOT NULL AS is_partial, x.indexprs IS NOT NULL AS has_expressions,
+       am.amname::text AS method, pg_get_indexdef(x.indexrelid) AS definition,
+       ARRAY(SELECT a.attname::text
+             FROM unnest(x.indkey[0:x.indnkeyatts - 1]) WITH ORDINALITY AS k (attnum, n)
+             JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
+             ORDER BY k.n) AS columns
+FROM pg_index x
+JOIN pg_class i ON i.oid = x.indexrelid
+JOIN pg_am am ON am.oid = i.relam
+WHERE x.indrelid = %(table_oid)s::bigint::oid AND x.indisvalid
+
+-- name: ledger_privileges
+-- Ledger privileges that this role lacks.
+SELECT p.relation, p.privilege
+FROM unnest(%(relation)s::text[], %(privilege)s::text[]) AS p (relation, privilege)
+WHERE NOT has_table_privilege(format('fasthash.%%I', p.relation), p.privilege)
+
+-- name: find_function
+-- The site's update function with the arguments fasthash calls it with.
+SELECT p.oid::bigint AS function_oid, has_function_privilege(p.oid, 'EXECUTE') AS callable
+FROM pg_proc p
+JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE p.proname = %(function)s
+  AND CASE WHEN %(schema)s::text IS NULL
+           THEN n.nspname = ANY (current_schemas(false)) ELSE n.nspname = %(schema)s END
+  AND p.pronargs - p.pronargdefaults <= 2 AND p.pronargs >= 2
+  AND format_type(p.proargtypes[0], NULL) = %(id_type)s || '[]'
+  AND format_type(p.proargtypes[1], NULL) = 'jsonb[]'
+
+-- name: registered_roots
+-- The directories that `fasthash register` was given.
+SELECT r.path FROM fasthash.root r ORDER BY r.registered_at, r.path
+
+-- name: role_exists
+-- Whether there is such a role.
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %(role)s) AS found

@@ -1,0 +1,84 @@
+-- name: latest_run
+-- The run that was started last.
+SELECT max(r.run_id) AS run_id FROM fasthash.run r
+
+-- name: run_row
+-- One run, with the time that any coordinator was at work on it.
+SELECT r.run_id, r.kind, r.state, r.superseded, r.options, r.started_at, r.finished_at, r.pass_no,
+       r.plan_done, r.rows_planned, r.rows_expected, r.error, r.catalog, r.host,
+       coalesce((SELECT sum(extract(epoch FROM upper(t.busy) - lower(t.busy)))
+                 FROM (SELECT unnest(range_agg(tstzrange(h.started_at, h.seen_at))) AS busy
+                       FROM fasthash.holder h WHERE h.run_id = r.run_id) t), 0)::float8 AS seconds
+FROM fasthash.run r
+WHERE r.run_id = %(run_id)s
+
+-- name: counts_by_type
+-- The counts of a run, a row a type.
+SELECT c.artifact_type,
+       sum(c.hashed)::bigint AS hashed, sum(c.confirmed)::bigint AS confirmed,
+       sum(c.drifted)::bigint AS drifted, sum(c.fresh)::bigint AS fresh,
+       sum(c.no_file)::bigint AS no_file, sum(c.failed)::bigint AS failed,
+       sum(c.gone)::bigint AS gone, sum(c.updated)::bigint AS updated,
+       sum(c.bytes_hashed)::bigint AS bytes_hashed
+FROM fasthash.checkpoint c
+WHERE c.run_id = %(run_id)s
+GROUP BY c.artifact_type
+ORDER BY c.artifact_type NULLS LAST
+
+-- name: residual_counts
+-- The residual of a run by reason.
+SELECT r.reason, count(*) AS n
+FROM fasthash.residual r WHERE r.run_id = %(run_id)s GROUP BY r.reason ORDER BY r.reason
+
+-- name: residual_list
+-- The rows of a run that got no verdict.
+SELECT r.row_id, r.artifact_type, r.path, r.reason, r.detail
+FROM fasthash.residual r
+WHERE r.run_id = %(run_id)s AND (%(reason)s::text IS NULL OR r.reason = %(reason)s)
+ORDER BY r.artifact_type NULLS LAST, r.row_id
+
+-- name: drift_list
+-- Drifts, of one run or of all.
+SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash,
+       encode(d.new_sha256, 'hex') AS new_hash, d.old_size_bytes, d.new_size_bytes,
+       d.file_mtime, d.old_marker, d.resolution, d.resolved_by, d.resolved_at, d.comment,
+       d.found_at
+FROM fasthash.drift d
+WHERE (%(run_id)s::bigint IS NULL OR d.run_id = %(run_id)s)
+  AND (%(kind)s::text IS NULL OR d.kind = %(kind)s)
+  AND (NOT %(open)s::boolean OR d.resolution = 'open')
+ORDER BY d.drift_id
+
+-- name: holders
+-- The coordinators of a run and the ranges each holds.
+SELECT h.holder_id, h.host, h.pid, h.started_at, h.seen_at, h.report,
+       (SELECT count(*) FROM fasthash.checkpoint c
+        WHERE c.run_id = h.run_id AND c.holder_id = h.holder_id AND c.state = 'leased') AS leases,
+       (SELECT min(c.expires_at) FROM fasthash.checkpoint c
+        WHERE c.run_id = h.run_id AND c.holder_id = h.holder_id AND c.state = 'leased')
+           AS expires_at
+FROM fasthash.holder h
+WHERE h.run_id = %(run_id)s
+ORDER BY h.holder_id
+
+-- name: recent_rate
+-- Rows and bytes a second over the last minute of samples, all coordinators together.
+SELECT coalesce(sum(s.rows_per_s), 0)::float8 AS rows_per_s,
+       coalesce(sum(s.bytes_per_s), 0)::float8 AS bytes_per_s
+FROM (SELECT (max(s.rows) - min(s.rows)) / nullif(extract(epoch FROM max(s.at) - min(s.at)), 0)
+                 AS rows_per_s,
+             (max(s.bytes) - min(s.bytes)) / nullif(extract(epoch FROM max(s.at) - min(s.at)), 0)
+                 AS bytes_per_s
+      FROM fasthash.sample s
+      WHERE s.run_id = %(run_id)s AND s.at > clock_timestamp() - interval '1 minute'
+      GROUP BY s.holder_id) s
+
+-- name: range_states
+-- How many ranges are in which state.
+SELECT c.state, count(*) AS n
+FROM fasthash.checkpoint c WHERE c.run_id = %(run_id)s GROUP BY c.state
+
+-- name: run_list
+-- The last runs.
+SELECT r.run_id, r.kind, r.state, r.catalog, r.started_at, r.finished_at
+FROM fasthash.run r ORDER BY r.run_id DESC LIMIT %(limit)s

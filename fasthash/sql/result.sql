@@ -1,0 +1,209 @@
+-- name: fence
+-- First statement of every result transaction: the ranges that are still held under the term
+-- they were handed out with, locked until the commit.
+SELECT c.range_no
+FROM fasthash.checkpoint c
+JOIN unnest(%(range_no)s::integer[], %(term)s::integer[]) AS f (range_no, term)
+  ON f.range_no = c.range_no AND f.term = c.term
+WHERE c.run_id = %(run_id)s AND c.state = 'leased'
+ORDER BY c.range_no
+FOR UPDATE OF c
+
+-- name: add_segments
+-- Names the parts as committed; a part that was committed before comes back not.
+INSERT INTO fasthash.segment (run_id, range_no, holder_id, segment_no, after_id, through_id)
+SELECT %(run_id)s, p.range_no, %(holder_id)s, p.segment_no, p.after_id, p.through_id
+FROM unnest(%(range_no)s::integer[], %(segment_no)s::bigint[], %(after_id)s::text[],
+            %(through_id)s::text[]) AS p (range_no, segment_no, after_id, through_id)
+ON CONFLICT DO NOTHING
+RETURNING segment_no
+
+-- name: committed_through
+-- How far a part was committed before: its pieces are committed in order.
+SELECT s.through_id
+FROM fasthash.segment s
+WHERE s.run_id = %(run_id)s AND s.range_no = %(range_no)s AND s.holder_id = %(holder_id)s
+  AND s.segment_no >= %(first_no)s AND s.segment_no < %(end_no)s
+ORDER BY s.segment_no DESC
+LIMIT 1
+
+-- name: refuse
+-- A row that the database will not let us write: no verdict, and no lock is asked for again.
+INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
+SELECT %(run_id)s, %(row_id)s, c.artifact_type, %(path)s, 'write_refused', %(detail)s
+FROM fasthash.checkpoint c
+WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s
+ON CONFLICT DO NOTHING
+
+-- name: apply
+-- The results of a batch. Each row is locked and judged by what it holds now, not by what it
+-- held when it was leased; rows of one batch are locked in key order.
+WITH input AS MATERIALIZED (
+    SELECT i.*
+    FROM unnest(%(range_no)s::integer[], %(row_id)s::text[]::{id_type}[], %(path)s::text[],
+                %(marker)s::text[], %(verdict)s::text[], %(sha256)b::bytea[],
+                %(size_bytes)s::bigint[], %(mtime_ns)s::bigint[], %(read_at_ns)s::bigint[],
+                %(reread)s::boolean[], %(detail)s::text[])
+         AS i (range_no, row_id, path, marker, verdict, sha256, size_bytes, mtime_ns, read_at_ns,
+               reread, detail)
+),
+locked AS MATERIALIZED (
+    SELECT a.{id} AS row_id, a.{type}::text AS artifact_type, a.{path}::text AS path_now,
+           {typeof}(a.{metadata}) AS typeof,
+           a.{metadata} ->> 'file_sha256' AS old_hash,
+           a.{metadata} -> 'file_sha256' AS old_hash_json,
+           a.{metadata} -> 'file_size_bytes' AS old_size_json,
+           a.{metadata} -> 'file_sha256_computed_at' AS old_marker_json,
+           a.{metadata} ->> 'file_sha256_computed_at' AS old_marker
+    FROM {catalog} a
+    WHERE a.{id} IN (SELECT i.row_id FROM input i)
+    ORDER BY a.{id}
+    FOR NO KEY UPDATE OF a
+),
+judged AS MATERIALIZED (
+    SELECT i.*, l.artifact_type, l.old_hash, l.old_marker,
+           l.old_hash_json, l.old_size_json, l.old_marker_json,
+           to_char(to_timestamp(i.read_at_ns / 1000 / 1e6) AT TIME ZONE 'UTC',
+                   'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS new_marker,
+           NOT (%(sweep)s::boolean AND EXISTS (
+               SELECT FROM fasthash.journal j
+               WHERE j.run_id = %(run_id)s AND j.row_id = i.row_id::text)) AS first_met,
+           CASE
+               WHEN l.row_id IS NULL THEN 'gone'
+               WHEN l.path_now IS DISTINCT FROM i.path THEN 'moved'
+               WHEN l.old_marker IS DISTINCT FROM i.marker THEN 'fresh'
+               WHEN l.typeof <> 'object' THEN 'bad_metadata'
+               WHEN i.verdict <> 'hashed' THEN i.verdict
+               WHEN l.old_hash IS NULL THEN 'hashed'
+               WHEN lower(l.old_hash) = encode(i.sha256, 'hex') THEN 'confirmed'
+               WHEN i.reread THEN 'drifted'
+               ELSE 'moved'  -- the stored hash changed since the read: read again, and twice
+           END AS outcome
+    FROM input i
+    LEFT JOIN locked l ON l.row_id = i.row_id
+),
+patched AS MATERIALIZED (
+    SELECT j.row_id, j.outcome, j.sha256, j.size_bytes, j.old_hash_json, j.old_size_json,
+           j.old_marker_json, j.old_hash, j.range_no, j.first_met,
+           jsonb_build_object('file_size_bytes', j.size_bytes,
+                              'file_sha256_computed_at', j.new_marker)
+           || CASE WHEN j.outcome = 'confirmed' THEN '{{}}'::jsonb
+                   ELSE jsonb_build_object('file_sha256', encode(j.sha256, 'hex')) END AS patch
+    FROM judged j
+    WHERE j.outcome IN ('hashed', 'confirmed')
+       OR (j.outcome = 'drifted' AND %(overwrite)s::boolean)
+),
+{write},
+journaled AS (
+    INSERT INTO fasthash.journal
+        (run_id, size_bytes, at, row_id, new_sha256, old_sha256, old_keys)
+    SELECT %(run_id)s, p.size_bytes, clock_timestamp(), p.row_id::text, p.sha256,
+           CASE WHEN p.old_hash ~ '^[0-9a-fA-F]{{64}}$' THEN decode(p.old_hash, 'hex') END,
+           CASE WHEN coalesce(p.old_hash_json, p.old_size_json, p.old_marker_json) IS NOT NULL
+                THEN jsonb_strip_nulls(jsonb_build_object(
+                    'file_sha256', p.old_hash_json, 'file_size_bytes', p.old_size_json,
+                    'file_sha256_computed_at', p.old_marker_json)) END
+    FROM patched p
+),
+residual_rows AS (
+    INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
+    SELECT %(run_id)s, j.row_id::text, j.artifact_type, j.path, j.outcome, j.detail
+    FROM judged j
+    WHERE j.outcome NOT IN ('gone', 'moved', 'fresh', 'hashed', 'confirmed', 'drifted')
+    ON CONFLICT DO NOTHING
+)
+SELECT j.range_no, j.outcome, count(*) AS n, coalesce(sum(j.size_bytes), 0)::bigint AS bytes,
+       NULL::jsonb AS drift
+FROM judged j
+WHERE j.first_met
+GROUP BY j.range_no, j.outcome
+UNION ALL
+SELECT p.range_no, 'updated', count(*), 0, NULL
+FROM patched p
+WHERE p.first_met
+GROUP BY p.range_no
+UNION ALL
+SELECT j.range_no, 'drift', 1, j.size_bytes,
+       jsonb_build_object('row_id', j.row_id::text, 'artifact_type', j.artifact_type,
+                          'path', j.path, 'old_hash', j.old_hash, 'old_marker', j.old_marker,
+                          'old_size', j.old_size_json, 'new_hash', encode(j.sha256, 'hex'),
+                          'new_size', j.size_bytes, 'mtime_ns', j.mtime_ns)
+FROM judged j
+WHERE j.outcome = 'drifted'
+{called}
+
+-- name: write_jsonb
+-- Fragment: merges the keys in place, so that keys others wrote in the meantime survive.
+written AS (
+    UPDATE {catalog} a
+    SET {metadata} = coalesce(a.{metadata}, '{{}}'::jsonb) || p.patch
+    FROM patched p
+    WHERE a.{id} = p.row_id
+)
+
+-- name: write_json
+-- Fragment: the same for a json column, where every other key keeps its very text and place.
+written AS (
+    UPDATE {catalog} a
+    SET {metadata} = (
+        SELECT json_object_agg(k.key, k.value ORDER BY k.n)
+        FROM (SELECT e.key, e.value, e.n
+              FROM json_each(coalesce(a.{metadata}, '{{}}'::json))
+                       WITH ORDINALITY AS e (key, value, n)
+              WHERE NOT p.patch ? e.key
+              UNION ALL
+              SELECT f.key, f.value, 1000000 + f.n
+              FROM json_each(p.patch::json) WITH ORDINALITY AS f (key, value, n)) k)
+    FROM patched p
+    WHERE a.{id} = p.row_id
+)
+
+-- name: write_by_function
+-- Fragment: the site's own journaled update, called once a batch with ids and patches.
+written AS (
+    SELECT {update_function}(array_agg(p.row_id ORDER BY p.row_id),
+                             array_agg(p.patch ORDER BY p.row_id))
+    FROM patched p
+    HAVING count(*) > 0
+)
+
+-- name: called
+-- Fragment: a SELECT in a WITH clause runs only if something reads it.
+UNION ALL
+SELECT 0, 'called', count(*), 0, NULL FROM written
+
+-- name: unwritten
+-- After the site's own update: rows that do not hold what they were given.
+SELECT count(*) AS n
+FROM unnest(%(row_id)s::text[]::{id_type}[], %(sha256)s::text[]) AS w (row_id, sha256)
+JOIN {catalog} a ON a.{id} = w.row_id
+WHERE lower(a.{metadata} ->> 'file_sha256') IS DISTINCT FROM w.sha256
+
+-- name: add_drift
+-- A drift, in the transaction that overwrites or holds the hash. A held one that is found again
+-- stays one entry.
+INSERT INTO fasthash.drift
+    (run_id, row_id, artifact_type, path, kind, old_hash, new_sha256, old_size_bytes,
+     new_size_bytes, file_mtime, old_marker, resolution)
+VALUES (%(run_id)s, %(row_id)s, %(artifact_type)s, %(path)s, %(kind)s, %(old_hash)s,
+        decode(%(new_hash)s, 'hex'), %(old_size)s, %(new_size)s,
+        to_timestamp(%(mtime_ns)s::bigint / 1000 / 1e6), %(old_marker)s, %(resolution)s)
+ON CONFLICT (row_id) WHERE resolution = 'open' DO UPDATE
+    SET run_id = excluded.run_id, kind = excluded.kind, new_sha256 = excluded.new_sha256,
+        new_size_bytes = excluded.new_size_bytes, file_mtime = excluded.file_mtime,
+        found_at = excluded.found_at
+
+-- name: add_counts
+-- The counts of the batch, a row a range: same transaction as the rows they count.
+UPDATE fasthash.checkpoint c
+SET hashed = c.hashed + n.hashed, confirmed = c.confirmed + n.confirmed,
+    drifted = c.drifted + n.drifted, fresh = c.fresh + n.fresh, no_file = c.no_file + n.no_file,
+    failed = c.failed + n.failed, gone = c.gone + n.gone, updated = c.updated + n.updated,
+    bytes_hashed = c.bytes_hashed + n.bytes_hashed
+FROM unnest(%(range_no)s::integer[], %(hashed)s::bigint[], %(confirmed)s::bigint[],
+            %(drifted)s::bigint[], %(fresh)s::bigint[], %(no_file)s::bigint[],
+            %(failed)s::bigint[], %(gone)s::bigint[], %(updated)s::bigint[],
+            %(bytes_hashed)s::bigint[])
+     AS n (range_no, hashed, confirmed, drifted, fresh, no_file, failed, gone, updated,
+           bytes_hashed)
+WHERE c.run_id = %(run_id)s AND c.range_no = n.range_no

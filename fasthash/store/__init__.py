@@ -1,0 +1,1 @@
+"""The only place that talks to PostgreSQL; its SQL lies in `fasthash/sql/`."""

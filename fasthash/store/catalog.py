@@ -1,0 +1,262 @@
+"""The catalog as it is: bound to its real columns and types, and read in ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from fasthash.config import NO_TYPE, CatalogNames, did_you_mean
+from fasthash.errors import PreflightFailed
+from fasthash.fixity import LeasedRange, Task
+from fasthash.store.queries import EMPTY, query
+from fasthash.store.session import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The operator's table, found in the database.
+
+    `id_type` and `type_type` are names of types as the server itself prints them, which makes
+    them safe to stand in SQL; the other names only ever go in as identifiers.
+    """
+
+    names: CatalogNames
+    schema: str
+    table_oid: int
+    id_type: str
+    type_type: str
+    metadata_type: str
+    estimated_rows: int
+    has_type_index: bool
+    update_function: sql.Composable | None = None
+
+    @property
+    def key(self) -> str:
+        """The table's full name, which tells the runs of several catalogs apart."""
+        return f"{self.schema}.{self.names.table}"
+
+    @property
+    def parts(self) -> dict[str, sql.Composable]:
+        """What the placeholders of the SQL blocks stand for."""
+        names = self.names
+        return {
+            "catalog": sql.Identifier(self.schema, names.table),
+            "id": sql.Identifier(names.id),
+            "type": sql.Identifier(names.type),
+            "path": sql.Identifier(names.path),
+            "metadata": sql.Identifier(names.metadata),
+            "id_type": _type_name(self.id_type),
+            "type_type": _type_name(self.type_type),
+            "typeof": sql.SQL("json_typeof" if self.metadata_type == "json" else "jsonb_typeof"),
+        }
+
+    def query(self, module: str, name: str, **more: sql.Composable) -> sql.Composed:
+        """A block of SQL about this catalog."""
+        return query(module, name, **self.parts, **more)
+
+
+def _type_name(printed: str) -> sql.SQL:
+    # As the server prints (and quotes) it; a percent sign would begin a parameter.
+    return sql.SQL(printed.replace("%", "%%"))
+
+
+def find_catalog(connection: Connection, names: CatalogNames) -> Catalog:
+    """Finds the table and its columns.
+
+    Raises:
+        PreflightFailed: one is missing (naming the nearest that exists) or of no use.
+    """
+    found = connection.execute(
+        query("preflight", "find_table"), {"schema": names.schema, "table": names.table}
+    ).fetchone()
+    if found is None:
+        raise PreflightFailed(_no_table(connection, names))
+    if found["kind"] not in ("r", "p"):
+        raise PreflightFailed(f"{names} is a view or a foreign table; name the table itself")
+    rows = connection.execute(
+        query("preflight", "columns"), {"table_oid": found["table_oid"]}
+    ).fetchall()
+    columns = {row["name"]: row for row in rows}
+    for option, name in (
+        ("--id-column", names.id),
+        ("--type-column", names.type),
+        ("--path-column", names.path),
+        ("--metadata-column", names.metadata),
+    ):
+        if name not in columns:
+            raise PreflightFailed(
+                f"table {names} has no column {name} ({option}){did_you_mean(name, columns)}"
+            )
+    metadata_type = columns[names.metadata]["type"]
+    if metadata_type not in ("json", "jsonb"):
+        raise PreflightFailed(
+            f"column {names.metadata} of {names} is of type {metadata_type}; "
+            "it has to be jsonb or json"
+        )
+    indexes = read_indexes(connection, found["table_oid"])
+    if not any(
+        i["is_unique"] and not i["is_partial"] and i["columns"] == [names.id] for i in indexes
+    ):
+        raise PreflightFailed(
+            f"column {names.id} of {names} has no unique index of its own; "
+            "rows could not be told apart"
+        )
+    return Catalog(
+        names,
+        found["schema"],
+        found["table_oid"],
+        columns[names.id]["type"],
+        columns[names.type]["type"],
+        metadata_type,
+        max(0, found["estimated_rows"]),
+        any(i["columns"][:1] == [names.type] and i["method"] == "btree" for i in indexes),
+    )
+
+
+def read_indexes(connection: Connection, table_oid: int) -> list[dict[str, Any]]:
+    """The indexes of a table."""
+    return connection.execute(query("preflight", "indexes"), {"table_oid": table_oid}).fetchall()
+
+
+def _no_table(connection: Connection, names: CatalogNames) -> str:
+    tables = connection.execute(query("preflight", "table_names")).fetchall()
+    full = {(f"{t['schema']}.{t['table']}" if names.schema else t["table"]): t for t in tables}
+    elsewhere = [f"{t['schema']}.{t['table']}" for t in tables if t["table"] == names.table]
+    hint = f"; did you mean {elsewhere[0]}?" if elsewhere else did_you_mean(str(names), full)
+    return f"there is no table {names}{hint}" + (
+        "" if hint else "; name yours with --table, or make one with `fasthash register DIR`"
+    )
+
+
+def _of_type(catalog: Catalog, artifact_type: str | None) -> sql.Composed:
+    return catalog.query("catalog", "of_no_type" if artifact_type is None else "of_type")
+
+
+def _past(catalog: Catalog, after_id: str | None) -> sql.Composable:
+    return EMPTY if after_id is None else catalog.query("catalog", "past")
+
+
+def _of_types(catalog: Catalog, types: Sequence[str]) -> sql.Composable:
+    return catalog.query("catalog", "of_types") if types else EMPTY
+
+
+def type_parameters(types: Sequence[str]) -> dict[str, object]:
+    """The parameters of the `of_types` fragment."""
+    return {
+        "types": [t for t in types if t != NO_TYPE],
+        "with_no_type": NO_TYPE in types,
+    }
+
+
+def read_types(connection: Connection, catalog: Catalog) -> list[str | None]:
+    """The distinct types of the catalog, NULL last."""
+    name = "types_by_index" if catalog.has_type_index else "types_by_scan"
+    return [r["artifact_type"] for r in connection.execute(catalog.query("catalog", name))]
+
+
+def read_boundaries(
+    connection: Connection,
+    catalog: Catalog,
+    artifact_type: str | None,
+    after_id: str | None,
+    range_rows: int,
+    rows: int,
+) -> list[tuple[str, int]]:
+    """Cuts the next rows of a type into ranges.
+
+    Returns:
+        For each range its last id and its number of rows; all but the last are full.
+    """
+    found = connection.execute(
+        catalog.query(
+            "catalog",
+            "plan_boundaries",
+            of_type=_of_type(catalog, artifact_type),
+            past=_past(catalog, after_id),
+        ),
+        {
+            "artifact_type": artifact_type,
+            "after_id": after_id,
+            "range_rows": range_rows,
+            "rows": rows,
+        },
+    ).fetchall()
+    ranges = []
+    before = 0
+    for row in found:
+        ranges.append((row["through_id"], row["rows_so_far"] - before))
+        before = row["rows_so_far"]
+    return ranges
+
+
+def read_unmet(
+    connection: Connection, catalog: Catalog, run_id: int, types: Sequence[str], rows: int
+) -> list[tuple[str | None, str]]:
+    """Type and id of rows that have neither the marker nor anything this run says of them."""
+    found = connection.execute(
+        catalog.query(
+            "catalog",
+            "unmet_rows",
+            of_types=_of_types(catalog, types),
+            unmet=catalog.query("catalog", "unmet"),
+        ),
+        {"run_id": run_id, "rows": rows, **type_parameters(types)},
+    ).fetchall()
+    return [(r["artifact_type"], r["row_id"]) for r in found]
+
+
+def read_range(
+    connection: Connection,
+    catalog: Catalog,
+    run_id: int,
+    leased: LeasedRange,
+    *,
+    with_segments: bool,
+) -> list[Task]:
+    """The rows of a range that are not committed yet, in key order.
+
+    Args:
+        with_segments: parts of the range may be committed already: leave these out.
+    """
+    statement = catalog.query(
+        "catalog",
+        "read_range",
+        of_type=_of_type(catalog, leased.artifact_type),
+        past=_past(catalog, leased.after_id),
+        not_committed=catalog.query("catalog", "not_committed") if with_segments else EMPTY,
+        unmet=catalog.query("catalog", "unmet") if leased.pass_no > 0 else EMPTY,
+    )
+    parameters = {
+        "run_id": run_id,
+        "range_no": leased.range_no,
+        "artifact_type": leased.artifact_type,
+        "after_id": leased.after_id,
+        "through_id": leased.through_id,
+    }
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(statement, parameters)
+        return [Task._make((*row, None, False)) for row in cursor]
+
+
+def count_rows(
+    connection: Connection, catalog: Catalog, run_id: int, types: Sequence[str], *, unmet: bool
+) -> int:
+    """How many rows a run will meet.
+
+    Args:
+        unmet: count only rows without marker (a run after a complete one meets no others).
+    """
+    found = connection.execute(
+        catalog.query(
+            "catalog",
+            "count_rows",
+            of_types=_of_types(catalog, types),
+            unmet=catalog.query("catalog", "unmet") if unmet else EMPTY,
+        ),
+        {"run_id": run_id, **type_parameters(types)},
+    ).fetchone()
+    return int(found["n"]) if found else 0

@@ -1,0 +1,164 @@
+"""What has to be true of the database before a run begins; each failure says what to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from psycopg import sql
+
+from fasthash import logs
+from fasthash.config import NO_TYPE, CatalogNames, did_you_mean, parse_table
+from fasthash.errors import PreflightFailed
+from fasthash.store import schema
+from fasthash.store.catalog import Catalog, find_catalog, read_indexes, read_types
+from fasthash.store.queries import query
+from fasthash.store.session import Connection
+
+log = logging.getLogger("fasthash")
+
+OLDEST_SERVER = 140000
+
+
+def check_server(connection: Connection, *, writing: bool = True) -> None:
+    """Checks the server's version, and that it takes writes.
+
+    Raises:
+        PreflightFailed: it is too old, or a standby.
+    """
+    facts = connection.execute(query("preflight", "server_facts")).fetchone()
+    if facts is None or facts["version_num"] < OLDEST_SERVER:
+        raise PreflightFailed("fasthash needs PostgreSQL 14 or newer")
+    if writing and facts["read_only"]:
+        raise PreflightFailed("the database is read-only (a standby?); give the primary's --dsn")
+
+
+def check_catalog(
+    connection: Connection, names: CatalogNames, *, writing: bool, update_function: str | None
+) -> Catalog:
+    """Finds the catalog and checks what this role may do with it.
+
+    Raises:
+        PreflightFailed: it is missing, of no use, or out of reach; names the grant.
+    """
+    catalog = find_catalog(connection, names)
+    _check_privileges(connection, catalog, writing=writing)
+    if update_function is not None:
+        catalog = replace(
+            catalog, update_function=_find_function(connection, catalog, update_function)
+        )
+    return catalog
+
+
+def check_ledger(connection: Connection) -> None:
+    """Checks that the ledger is there and that this role may write it.
+
+    Raises:
+        NotInitialized: `fasthash init` was not done.
+        PreflightFailed: a privilege is missing; names the grant.
+    """
+    schema.require_ledger(connection)
+    missing = schema.missing_privileges(connection, schema.PRIVILEGES)
+    if missing:
+        raise PreflightFailed(
+            f"{len(missing)} ledger privileges are missing, the first: {missing[0]} "
+            "(`fasthash grants ROLE` prints all)"
+        )
+
+
+def hint_at_indexes(connection: Connection, catalog: Catalog) -> None:
+    """Logs what the catalog's indexes will cost."""
+    names = catalog.names
+    for index in read_indexes(connection, catalog.table_oid):
+        mentions = names.metadata in index["columns"] or (
+            (index["has_expressions"] or index["is_partial"])
+            and names.metadata in index["definition"]
+        )
+        if mentions:
+            log.info(
+                "index %s covers column %s: every update has to change it as well",
+                index["name"],
+                names.metadata,
+                extra=logs.event("slow_index", index=index["name"]),
+            )
+
+
+def _check_privileges(connection: Connection, catalog: Catalog, *, writing: bool) -> None:
+    names = catalog.names
+    facts = connection.execute(query("preflight", "server_facts")).fetchone()
+    found = connection.execute(
+        query("preflight", "find_table"), {"schema": catalog.schema, "table": names.table}
+    ).fetchone()
+    role = sql.Identifier(facts["role"] if facts else "")
+    if found is not None and not found["schema_usable"]:
+        grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(
+            sql.Identifier(catalog.schema), role
+        )
+        raise PreflightFailed(f"missing privilege; grant it with: {_text(grant, connection)}")
+    rows = connection.execute(
+        query("preflight", "columns"), {"table_oid": catalog.table_oid}
+    ).fetchall()
+    wanted = [(name, "SELECT") for name in (names.id, names.type, names.path, names.metadata)]
+    if writing:
+        wanted.append((names.metadata, "UPDATE"))
+    may = {(r["name"], "SELECT"): r["selectable"] for r in rows}
+    may |= {(r["name"], "UPDATE"): r["updatable"] for r in rows}
+    missing = [w for w in wanted if not may.get(w)]
+    if missing:
+        listed = sql.SQL(", ").join(
+            sql.SQL("{} ({})").format(sql.SQL(privilege), sql.Identifier(column))
+            for column, privilege in dict.fromkeys(missing)
+        )
+        grant = sql.SQL("GRANT {} ON {} TO {};").format(
+            listed, sql.Identifier(catalog.schema, names.table), role
+        )
+        raise PreflightFailed(f"missing privilege; grant it with: {_text(grant, connection)}")
+
+
+def _text(statement: sql.Composable, connection: Connection) -> str:
+    return statement.as_string(connection).replace("%%", "%")
+
+
+def _find_function(connection: Connection, catalog: Catalog, name: str) -> sql.Composable:
+    schema_name, function = parse_table(name)
+    found = connection.execute(
+        query("preflight", "find_function"),
+        {"schema": schema_name, "function": function, "id_type": catalog.id_type},
+    ).fetchone()
+    if found is None:
+        raise PreflightFailed(
+            f"there is no function {name}({catalog.id_type}[], jsonb[]) (--update-function)"
+        )
+    if not found["callable"]:
+        raise PreflightFailed(f"this role may not call {name}: GRANT EXECUTE on it")
+    return (
+        sql.Identifier(function) if schema_name is None else sql.Identifier(schema_name, function)
+    )
+
+
+def check_types(connection: Connection, catalog: Catalog, types: Sequence[str]) -> None:
+    """Checks that the types that were asked for exist.
+
+    Raises:
+        PreflightFailed: one does not; names the nearest.
+    """
+    if not types:
+        return
+    known = [NO_TYPE if t is None else t for t in read_types(connection, catalog)]
+    for wanted in types:
+        if wanted not in known:
+            raise PreflightFailed(f"no row has type {wanted!r}{did_you_mean(wanted, known)}")
+
+
+def registered_roots(connection: Connection) -> list[str]:
+    """The directories that `register` was given; none where there is no ledger."""
+    if schema.ledger_version(connection) == 0:
+        return []
+    return [row["path"] for row in connection.execute(query("preflight", "registered_roots"))]
+
+
+def role_exists(connection: Connection, role: str) -> bool:
+    """Whether there is a role of that name."""
+    row = connection.execute(query("preflight", "role_exists"), {"role": role}).fetchone()
+    return bool(row and row["found"])

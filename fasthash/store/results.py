@@ -1,0 +1,239 @@
+"""Results into the catalog and the ledger: one fenced transaction a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from fasthash import drift
+from fasthash.fixity import PIECES_A_PART, Counts, Outcome, Part, Result, Verdict
+from fasthash.store.catalog import Catalog
+from fasthash.store.queries import EMPTY, query
+from fasthash.store.session import Connection
+
+_COUNT_NAMES = [f.name for f in fields(Counts)]
+_COLUMNS = (
+    "row_id", "path", "marker", "verdict", "sha256", "size_bytes", "mtime_ns", "read_at_ns",
+    "reread", "detail",
+)  # fmt: skip
+_FAILED = frozenset(
+    {
+        Verdict.UNREADABLE,
+        Verdict.UNSTABLE,
+        Verdict.OUTSIDE_ROOT,
+        Verdict.NOT_REGULAR,
+        Verdict.BAD_METADATA,
+        Verdict.WRITE_REFUSED,
+    }
+)
+
+
+class UpdateFunctionError(Exception):
+    """The site's update function returned without writing what it was given."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a batch came to: counts a range, the drifts found, and what was not committed."""
+
+    counts: dict[int, Counts] = field(default_factory=dict)
+    drifts: list[dict[str, Any]] = field(default_factory=list)
+    fenced: list[Part] = field(default_factory=list)
+    left_over: list[Part] = field(default_factory=list)
+    moved: int = 0
+
+    def add(self, range_no: int, outcome: str, rows: int, size_bytes: int) -> None:
+        """Counts rows of one outcome as the statement reports them."""
+        if outcome == "moved":
+            self.moved += rows
+            return
+        name = "failed" if outcome in _FAILED else outcome
+        hashed = outcome in (Outcome.HASHED, Outcome.CONFIRMED, Outcome.DRIFTED)
+        more = Counts(**{name: rows, "bytes_hashed": size_bytes if hashed else 0})
+        self.counts[range_no] = self.counts.get(range_no, Counts()) + more
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where results go and how."""
+
+    catalog: Catalog
+    run_id: int
+    holder_id: int
+    overwrite_drift: bool
+
+
+def fence(connection: Connection, target: Target, parts: Sequence[Part]) -> list[Part]:
+    """The parts whose range is still held under the term they were handed out with."""
+    terms = sorted({(p.range_no, p.term) for p in parts})
+    rows = connection.execute(
+        query("result", "fence"),
+        {
+            "run_id": target.run_id,
+            "range_no": [n for n, _ in terms],
+            "term": [t for _, t in terms],
+        },
+    )
+    held = {row["range_no"] for row in rows}
+    newest = dict(terms)  # sorted: the highest term of a range stands last
+    return [p for p in parts if p.range_no in held and p.term == newest[p.range_no]]
+
+
+def claim_parts(connection: Connection, target: Target, parts: Sequence[Part]) -> list[Part]:
+    """The parts that were not committed before; they count as committed with this transaction."""
+    rows = connection.execute(
+        query("result", "add_segments"),
+        {
+            "run_id": target.run_id,
+            "holder_id": target.holder_id,
+            "range_no": [p.range_no for p in parts],
+            "segment_no": [p.segment_no for p in parts],
+            "after_id": [p.after_id for p in parts],
+            "through_id": [p.through_id for p in parts],
+        },
+    )
+    by_name = {p.segment_no: p for p in parts}  # a part may have been sent twice
+    return [by_name[row["segment_no"]] for row in rows]
+
+
+def left_over(connection: Connection, target: Target, part: Part) -> Part | None:
+    """What is still to be committed of a part of which something was committed before."""
+    row = connection.execute(
+        query("result", "committed_through"),
+        {
+            "run_id": target.run_id,
+            "holder_id": target.holder_id,
+            "range_no": part.range_no,
+            "first_no": part.segment_no,
+            "end_no": (part.part_no + 1) * PIECES_A_PART,
+        },
+    ).fetchone()
+    return part if row is None else part.behind(row["through_id"])
+
+
+def refuse(connection: Connection, target: Target, part: Part, reason: str) -> Counts:
+    """The only row of a part goes to the residual, without touching the catalog."""
+    result = part.results[0]
+    connection.execute(
+        query("result", "refuse"),
+        {
+            "run_id": target.run_id,
+            "range_no": part.range_no,
+            "row_id": result.row_id,
+            "path": result.path,
+            "detail": reason,
+        },
+    )
+    counts = Counts(failed=1)
+    _add_counts(connection, target, {part.range_no: counts})
+    return counts
+
+
+def apply(connection: Connection, target: Target, parts: Sequence[Part]) -> Tally:
+    """Judges and writes the results of parts, within the caller's transaction.
+
+    Raises:
+        UpdateFunctionError: see there.
+        psycopg.Error: the transaction failed; nothing of it happened.
+    """
+    tally = Tally()
+    rows: list[Result] = []
+    range_nos: list[int] = []
+    for part in parts:
+        fresh = 0
+        for result in part.results:
+            if result.verdict == Verdict.FRESH:
+                fresh += 1
+            else:
+                rows.append(result)
+                range_nos.append(part.range_no)
+        if fresh:
+            tally.add(part.range_no, Outcome.FRESH, fresh, 0)
+    if rows:
+        sweep = any(part.sweep for part in parts)
+        _apply_rows(connection, target, range_nos, rows, tally, sweep)
+    if tally.counts:
+        _add_counts(connection, target, tally.counts)
+    return tally
+
+
+def _apply_rows(
+    connection: Connection,
+    target: Target,
+    range_nos: list[int],
+    rows: list[Result],
+    tally: Tally,
+    sweep: bool,
+) -> None:
+    parameters: dict[str, Any] = dict(
+        zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)
+    )
+    parameters.update(
+        run_id=target.run_id,
+        range_no=range_nos,
+        overwrite=target.overwrite_drift,
+        sweep=sweep,
+    )
+    with connection.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(_apply_statement(target.catalog), parameters)
+        for range_no, outcome, count, size_bytes, evidence in cursor:
+            if outcome == "drift":
+                tally.drifts.append(evidence)
+            elif outcome != "called":
+                tally.add(range_no, outcome, count, size_bytes)
+    for evidence in tally.drifts:
+        _add_drift(connection, target, evidence)
+    if target.catalog.update_function is not None:
+        _check_written(connection, target, rows, tally)
+
+
+def _apply_statement(catalog: Catalog) -> sql.Composed:
+    if catalog.update_function is not None:
+        write = query("result", "write_by_function", update_function=catalog.update_function)
+        called: sql.Composable = query("result", "called")
+    else:
+        write = catalog.query("result", f"write_{catalog.metadata_type}")
+        called = EMPTY
+    return catalog.query("result", "apply", write=write, called=called)
+
+
+def _add_drift(connection: Connection, target: Target, evidence: dict[str, Any]) -> None:
+    old_size = evidence["old_size"]
+    evidence["old_size"] = old_size if type(old_size) is int and 0 <= old_size < 2**63 else None
+    evidence["kind"] = drift.classify(
+        evidence["old_marker"], evidence["old_size"], evidence["new_size"], evidence["mtime_ns"]
+    )
+    evidence["resolution"] = "overwritten" if target.overwrite_drift else "open"
+    connection.execute(query("result", "add_drift"), {"run_id": target.run_id, **evidence})
+
+
+def _check_written(
+    connection: Connection, target: Target, rows: list[Result], tally: Tally
+) -> None:
+    """The site's function has to have written every hash it was given."""
+    updated = sum(c.updated for c in tally.counts.values())
+    hashed = [(r.row_id, r.sha256.hex()) for r in rows if r.sha256 is not None]
+    found = connection.execute(
+        target.catalog.query("result", "unwritten"),
+        {"row_id": [h[0] for h in hashed], "sha256": [h[1] for h in hashed]},
+    ).fetchone()
+    unwritten = int(found["n"]) if found else 0
+    # Rows that moved, or whose drift is held, do not hold the hash and should not.
+    if len(hashed) - unwritten < updated:
+        raise UpdateFunctionError("the update function did not write every row it was given")
+
+
+def _add_counts(connection: Connection, target: Target, counts: dict[int, Counts]) -> None:
+    columns = zip(*(c.as_tuple() for c in counts.values()), strict=True)
+    connection.execute(
+        query("result", "add_counts"),
+        {
+            "run_id": target.run_id,
+            "range_no": list(counts),
+            **dict(zip(_COUNT_NAMES, map(list, columns), strict=True)),
+        },
+    )

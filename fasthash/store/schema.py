@@ -1,0 +1,138 @@
+"""The ledger's schema: creating it, its version, and the privileges a role needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from fasthash.errors import NotInitialized, PreflightFailed
+from fasthash.store.catalog import Catalog
+from fasthash.store.queries import query, script
+from fasthash.store.session import Connection
+
+# Applied in this order, each in a transaction of its own; never changed once released.
+MIGRATIONS: Sequence[str] = ("schema_001",)
+VERSION = len(MIGRATIONS)
+
+# What `run` does with each ledger table: no more than this is granted, or checked for.
+PRIVILEGES = {
+    "schema_version": ("SELECT",),
+    "root": ("SELECT",),
+    "run": ("SELECT", "INSERT", "UPDATE"),
+    "holder": ("SELECT", "INSERT", "UPDATE"),
+    "checkpoint": ("SELECT", "INSERT", "UPDATE"),
+    "segment": ("SELECT", "INSERT", "DELETE"),
+    "journal": ("SELECT", "INSERT"),
+    "drift": ("SELECT", "INSERT", "UPDATE"),
+    "residual": ("SELECT", "INSERT"),
+    "sample": ("SELECT", "INSERT"),
+}
+
+
+def ledger_version(connection: Connection) -> int:
+    """The version of the ledger; 0 where there is none.
+
+    Raises:
+        PreflightFailed: there is one, but this role may not look at it.
+    """
+    row = connection.execute(query("preflight", "ledger_exists")).fetchone()
+    if row is None or not row["present"]:
+        return 0
+    if not row["usable"]:
+        raise PreflightFailed(
+            "this role may not use schema fasthash: grant what `fasthash grants ROLE` prints"
+        )
+    missing = missing_privileges(connection, {"schema_version": ("SELECT",)})
+    if missing:
+        raise PreflightFailed(f"missing privilege; grant it with: {missing[0]}")
+    found = connection.execute(query("preflight", "ledger_version")).fetchone()
+    return int(found["version"] or 0) if found else 0
+
+
+def require_ledger(connection: Connection) -> None:
+    """Checks that `init` was done, by this version.
+
+    Raises:
+        NotInitialized: it was not.
+        PreflightFailed: the ledger is of a newer fasthash.
+    """
+    version = ledger_version(connection)
+    if version == 0:
+        raise NotInitialized("the ledger schema is missing: run `fasthash init` first")
+    if version < VERSION:
+        raise NotInitialized(
+            f"the ledger has version {version}, this fasthash needs {VERSION}: run `fasthash init`"
+        )
+    if version > VERSION:
+        raise PreflightFailed(
+            f"the ledger has version {version}, this fasthash knows {VERSION}: upgrade fasthash"
+        )
+
+
+def migrate(connection: Connection) -> list[int]:
+    """Creates or upgrades the ledger.
+
+    Returns:
+        The versions that were applied; none where all was there.
+    """
+    applied = []
+    with connection.transaction():
+        # Two `init` at once: the second waits, and finds all done.
+        connection.execute("SELECT pg_advisory_xact_lock(1178686568)")
+        for version in range(ledger_version(connection) + 1, VERSION + 1):
+            name = MIGRATIONS[version - 1]
+            connection.execute(sql.SQL(script(name, name)))
+            applied.append(version)
+    return applied
+
+
+def schema_script() -> str:
+    """All migrations as one script for a DBA."""
+    return "BEGIN;\n\n" + "\n\n".join(script(name, name) for name in MIGRATIONS) + "\n\nCOMMIT;\n"
+
+
+def grant_statements(connection: Connection, catalog: Catalog, role: str) -> list[str]:
+    """The grants that a role needs to run fasthash, and no others."""
+    names = catalog.names
+    who = sql.Identifier(role)
+    columns = sql.SQL(", ").join(
+        sql.Identifier(c) for c in dict.fromkeys((names.id, names.type, names.path, names.metadata))
+    )
+    table = sql.Identifier(catalog.schema, names.table)
+    row = connection.execute(query("preflight", "server_facts")).fetchone()
+    database = sql.Identifier(row["database"] if row else "")
+    statements: list[sql.Composable] = [
+        sql.SQL("GRANT CONNECT ON DATABASE {} TO {};").format(database, who),
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(sql.Identifier(catalog.schema), who),
+        sql.SQL("GRANT SELECT ({}), UPDATE ({}) ON {} TO {};").format(
+            columns, sql.Identifier(names.metadata), table, who
+        ),
+        sql.SQL("GRANT USAGE ON SCHEMA fasthash TO {};").format(who),
+    ]
+    statements += [
+        sql.SQL("GRANT {} ON fasthash.{} TO {};").format(
+            sql.SQL(", ".join(privileges)),
+            sql.Identifier(relation),
+            who,
+        )
+        for relation, privileges in PRIVILEGES.items()
+    ]
+    if catalog.update_function is not None:
+        statements.append(
+            sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {};").format(catalog.update_function, who)
+        )
+    # Composables double percent signs for the driver; a script does not want that.
+    return [s.as_string(connection).replace("%%", "%") for s in statements]
+
+
+def missing_privileges(connection: Connection, needed: dict[str, tuple[str, ...]]) -> list[str]:
+    """Statements for the ledger privileges that this role lacks."""
+    pairs = [(relation, p) for relation, privileges in needed.items() for p in privileges]
+    role = connection.execute(query("preflight", "server_facts")).fetchone()
+    rows = connection.execute(
+        query("preflight", "ledger_privileges"),
+        {"relation": [r for r, _ in pairs], "privilege": [p for _, p in pairs]},
+    ).fetchall()
+    name = role["role"] if role else "ROLE"
+    return [f'GRANT {r["privilege"]} ON fasthash.{r["relation"]} TO "{name}";' for r in rows]

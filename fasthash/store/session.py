@@ -1,0 +1,229 @@
+"""Connections: opening them, losing them, getting them back."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import conninfo
+from psycopg.rows import dict_row
+
+from fasthash.errors import ConfigError, DatabaseLost, DatabaseUnreachable
+
+log = logging.getLogger("fasthash")
+
+T = TypeVar("T")
+Row = dict[str, Any]
+Connection = psycopg.Connection[Row]
+
+CONNECT_TIMEOUT_S = 10
+LOCK_TIMEOUT_S = 2  # we are the victim of a lock wait, never the application
+WRITE_TIMEOUT_S = 30
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MOST_S = 5.0
+
+# Another session was in the way; the same work may succeed a moment later.
+CONTENTION = (
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
+# The server is there but cannot serve now: disk full, out of memory, starting up, shutting down.
+_UNWELL_CLASSES = ("53", "57P", "08", "58")
+
+
+def check_dsn(dsn: str) -> str:
+    """Returns the connection string if libpq can parse it.
+
+    Raises:
+        ConfigError: it cannot; the message does not repeat it, for it may hold a password.
+    """
+    try:
+        conninfo.conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError as error:
+        raise ConfigError("the database connection string (--dsn) is malformed") from error
+    return dsn
+
+
+def describe(dsn: str) -> str:
+    """The server and database of a connection string, without its secrets."""
+    facts = {**conninfo.conninfo_to_dict(dsn)}
+    where = facts.get("host") or facts.get("hostaddr") or "the local socket"
+    return f"database {facts.get('dbname') or '(default)'} on {where}"
+
+
+def connect(dsn: str, purpose: str, statement_timeout_s: int = 0) -> Connection:
+    """Opens a session with fasthash's own settings.
+
+    Args:
+        dsn: libpq connection string; what it leaves out comes from libpq's own environment.
+        purpose: shown in pg_stat_activity as `fasthash <purpose>`.
+        statement_timeout_s: after which the server ends a statement; 0 is never.
+
+    Raises:
+        psycopg.OperationalError: the server cannot be reached or refuses.
+    """
+    connection: Connection = psycopg.connect(
+        dsn,
+        autocommit=True,
+        row_factory=dict_row,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        application_name=f"fasthash {purpose}",
+        keepalives_idle=30,
+        keepalives_interval=10,
+        keepalives_count=3,
+    )
+    # Asynchronous commit is safe here: the ledger commits with the data, and commits keep
+    # their order. The planner's JIT costs more than it gives on statements of this size.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'off', false), set_config('jit', 'off', false),"
+        " set_config('timezone', 'UTC', false), set_config('client_encoding', 'UTF8', false),"
+        " set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
+        " set_config('default_transaction_isolation', 'read committed', false)",
+        (f"{LOCK_TIMEOUT_S}s", f"{statement_timeout_s}s"),
+    )
+    return connection
+
+
+def connect_once(dsn: str, purpose: str) -> Connection:
+    """Opens a session for a command that does not wait for a database.
+
+    Raises:
+        DatabaseUnreachable: with libpq's reason in one line.
+    """
+    try:
+        return connect(dsn, purpose)
+    except psycopg.OperationalError as error:
+        raise DatabaseUnreachable(
+            f"cannot reach {describe(dsn)}: {one_line(error)}; "
+            "check --dsn (or FASTHASH_DSN, PGHOST, PGSERVICE) and that the server runs"
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of a database error, which holds no statement and no values."""
+    text = str(error).strip()
+    lines = text.splitlines()
+    return lines[-1].strip() if "connection" in text and len(lines) > 1 else (lines or ["?"])[0]
+
+
+def is_away(error: psycopg.Error, connection: Connection | None) -> bool:
+    """Whether the server is gone or unwell, so that waiting may help."""
+    state = error.sqlstate or ""
+    return (
+        connection is None
+        or connection.closed
+        or connection.broken
+        or state.startswith(_UNWELL_CLASSES)
+    )
+
+
+class Session:
+    """A connection that outlives the server's restarts.
+
+    Args:
+        dsn: libpq connection string.
+        purpose: see `connect`.
+        timeout_s: how long the database may stay away before `DatabaseLost`.
+        on_connect: called with every new connection before it is used.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        purpose: str,
+        timeout_s: float,
+        on_connect: Callable[[Connection], None] | None = None,
+        statement_timeout_s: int = 0,
+    ) -> None:
+        self.dsn = dsn
+        self.purpose = purpose
+        self.timeout_s = timeout_s
+        self.on_connect = on_connect
+        self.statement_timeout_s = statement_timeout_s
+        self.connection: Connection | None = None
+        self.abandoned = threading.Event()
+        self.away_since: float | None = None
+
+    def call(self, work: Callable[[Connection], T]) -> T:
+        """Runs `work`, again and again while the database is away or others are in the way.
+
+        `work` has to be a transaction of its own that may be repeated.
+
+        Raises:
+            DatabaseLost: the database stayed away past the time-out, or `abandon` was called.
+        """
+        pause_s = BACKOFF_FIRST_S
+        while True:
+            if self.abandoned.is_set():
+                raise DatabaseLost("stopped")
+            try:
+                result = work(self._connected())
+            except psycopg.Error as error:
+                contended = isinstance(error, CONTENTION)
+                if not contended and not is_away(error, self.connection):
+                    raise
+                self._note_failure(error, contended)
+                self._pause(pause_s)
+                pause_s = min(pause_s * 2, BACKOFF_MOST_S)
+            else:
+                if self.away_since is not None:
+                    log.info("%s: the database is back", self.purpose)
+                self.away_since = None
+                return result
+
+    def _connected(self) -> Connection:
+        if self.connection is None or self.connection.closed or self.connection.broken:
+            self.connection = None
+            connection = connect(self.dsn, self.purpose, self.statement_timeout_s)
+            if self.on_connect is not None:
+                self.on_connect(connection)
+            self.connection = connection
+        return self.connection
+
+    def _note_failure(self, error: psycopg.Error, contended: bool) -> None:
+        if self.abandoned.is_set():
+            raise DatabaseLost("stopped while waiting for the database") from error
+        if contended:
+            log.debug("%s: %s; trying again", self.purpose, one_line(error))
+            return
+        now = time.monotonic()
+        if self.away_since is None:
+            self.away_since = now
+            log.warning(
+                "%s: %s; waiting up to %.0f s for the database",
+                self.purpose,
+                one_line(error),
+                self.timeout_s,
+            )
+        elif now - self.away_since > self.timeout_s:
+            raise DatabaseLost(
+                f"{describe(self.dsn)} stayed away for {self.timeout_s:.0f} s "
+                f"({one_line(error)}); everything committed so far is kept: "
+                "`fasthash run` goes on from there"
+            ) from error
+
+    def _pause(self, pause_s: float) -> None:
+        # Jitter, so that processes that collided do not collide again in step.
+        self.abandoned.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311
+
+    def abandon(self) -> None:
+        """Ends waiting and running statements: for another thread, at a stop."""
+        self.abandoned.set()
+        connection = self.connection
+        if connection is not None and not connection.closed:
+            try:
+                connection.cancel_safe(timeout=0.5)
+            except psycopg.Error as error:
+                log.debug("could not cancel: %s", one_line(error))
+
+    def close(self) -> None:
+        """Closes the connection, which also gives up its advisory lock."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None

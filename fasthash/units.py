@@ -1,0 +1,47 @@
+"""How large the next unit of work should be: pure arithmetic over what units have cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TARGET_S = 1.0  # one unit: long enough that messages cost nothing, short enough to spread
+MOST_ROWS = 1_000
+FIRST_ROWS = 64
+GROWTH_AT_MOST = 1.2
+SMOOTHING = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSize:
+    """The current unit size in rows, and the smoothed seconds a row it rests on."""
+
+    rows: int = FIRST_ROWS
+    seconds_a_row: float | None = None
+
+    def after(self, rows: int, seconds: float) -> UnitSize:
+        """The size after a unit of so many rows took so long.
+
+        It grows by at most a fifth at a time and shrinks at once: a run of huge files after a
+        million small ones must not be handed out by the thousand.
+        """
+        if rows <= 0:
+            return self
+        latest = max(seconds, 1e-6) / rows
+        before = self.seconds_a_row
+        smooth = latest if before is None else before + SMOOTHING * (latest - before)
+        # What just happened counts in full when it was slower than what we thought.
+        wanted = TARGET_S / max(smooth, latest)
+        most = max(self.rows * GROWTH_AT_MOST, self.rows + 1)
+        return UnitSize(int(max(1, min(wanted, most, MOST_ROWS))), smooth)
+
+
+def share(rows: int, queued_rows: int, workers: int) -> int:
+    """Rows to hand out now: at the end of a run what is left is spread over all workers,
+    in two rounds, so that one slow unit does not keep the others waiting for long.
+
+    Args:
+        rows: the unit size.
+        queued_rows: rows that wait; no more are known to come.
+        workers: workers that could take them.
+    """
+    return max(1, min(rows, -(-queued_rows // (2 * max(1, workers)))))

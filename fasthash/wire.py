@@ -1,0 +1,46 @@
+"""Messages between our own processes: a length, then a pickle, on a pipe with one writer."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import struct
+from typing import Any, BinaryIO
+
+_LENGTH = struct.Struct("<I")
+
+
+def pack(message: object) -> bytes:
+    """A message as it goes over the pipe."""
+    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(body)) + body
+
+
+def unpack(body: bytes) -> Any:
+    """The message of a body; only ever from a process that we started."""
+    return pickle.loads(body)  # noqa: S301
+
+
+def read(file: BinaryIO) -> Any | None:
+    """The next message, waiting for it; None when the other side is gone."""
+    head = file.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    length: int = _LENGTH.unpack(head)[0]
+    body = file.read(length)
+    return unpack(body) if len(body) == length else None
+
+
+def write(file: BinaryIO, message: object) -> None:
+    """Sends a message, waiting until the pipe has taken it."""
+    file.write(pack(message))
+    file.flush()
+
+
+async def read_async(stream: asyncio.StreamReader) -> Any | None:
+    """The next message; None when the other side is gone."""
+    try:
+        head = await stream.readexactly(_LENGTH.size)
+        return unpack(await stream.readexactly(_LENGTH.unpack(head)[0]))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None

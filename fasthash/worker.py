@@ -1,0 +1,321 @@
+"""The worker's loop: units in, verdicts out; it opens, stats, reads and hashes, and no more."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from fasthash import child, logs, wire
+from fasthash.errors import ConfigError
+from fasthash.files import (
+    WHOLE_FILE_BYTES,
+    FileProblemError,
+    FileState,
+    Opened,
+    Reader,
+    Stopped,
+    missing_root,
+)
+from fasthash.fixity import Part, Result, Root, RootGone, Task, Unit, Verdict
+from fasthash.hashing import digest_many
+from fasthash.paths import PathRefusedError, candidates
+from fasthash.slot import Slot
+
+log = logging.getLogger("fasthash")
+
+# Files that are open at a time: their reads can overlap and their hashing comes in one call.
+GROUP_FILES = 32
+# Results go to the writer at least this often, so that a crash costs little.
+FLUSH_EVERY_S = 1.0
+# Reads of a file whose hash is not the stored one, until two in a row agree.
+REREADS = 3
+
+Resolver = Callable[[str], "str | bytes | os.PathLike[str] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a worker has to know: the first message it gets."""
+
+    roots: tuple[Root, ...]
+    root_sentinel: str | None
+    chunk_bytes: int
+    use_mmap: bool
+    resolver: str | None
+    log_format: str
+
+
+def load_resolver(name: str) -> Resolver:
+    """The site's own function from catalog text to path.
+
+    Args:
+        name: `package.module:function`.
+
+    Raises:
+        ConfigError: it cannot be imported or is no function.
+    """
+    module_name, colon, function_name = name.partition(":")
+    if not (colon and module_name and function_name):
+        raise ConfigError(f"--resolver {name!r}: write package.module:function")
+    try:
+        found = getattr(importlib.import_module(module_name), function_name)
+    except Exception as error:
+        raise ConfigError(f"--resolver {name}: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise ConfigError(f"--resolver {name}: it is not a function")
+    resolver: Resolver = found
+    return resolver
+
+
+class Inspector:
+    """Finds the verdicts of tasks."""
+
+    def __init__(self, setup: WorkerSetup, slot: Slot) -> None:
+        self.setup = setup
+        self.slot = slot
+        self.resolver = load_resolver(setup.resolver) if setup.resolver else None
+        self.careful = Reader(setup.roots, setup.chunk_bytes)
+        self.reader = Reader(setup.roots, setup.chunk_bytes, setup.use_mmap)
+        self.read_bytes = 0
+
+    def inspect(self, unit_no: int, tasks: Sequence[Task], first: int) -> list[Result]:
+        """The results of a small group of tasks, in their order.
+
+        All are opened, then all small ones read, then these hashed by one call; whatever is not
+        as simple as that (a large file, a file that moved, a hash to be confirmed) follows one
+        by one.
+
+        Raises:
+            RootMissing: a root is gone, so that no verdict can be had.
+            Stopped: the run stops.
+        """
+        results: dict[int, Result] = {}
+        contents: list[bytes] = []
+        small: list[tuple[int, Opened]] = []
+        later: list[int] = []
+        for i, opened in self._open_group(tasks, results):
+            self.slot.note(unit_no, first + i)
+            try:
+                if opened.facts.st_size > WHOLE_FILE_BYTES or tasks[i].careful:
+                    later.append(i)
+                else:
+                    contents.append(self.reader.read_whole(opened))
+                    small.append((i, opened))
+            except FileProblemError:
+                later.append(i)
+            finally:
+                os.close(opened.descriptor)
+        for (i, opened), sha256 in zip(small, digest_many(contents), strict=True):
+            task, facts = tasks[i], opened.facts
+            self.read_bytes += facts.st_size
+            results[i] = _hashed(task, sha256, facts.st_size, facts.st_mtime_ns, opened.read_at_ns)
+            if _differs(task, sha256):
+                later.append(i)
+        for i in later:
+            self.slot.note(unit_no, first + i)
+            results[i] = self._inspect_alone(tasks[i], results.get(i))
+        self.slot.idle()
+        return self._look_twice(tasks, [results[i] for i in range(len(tasks))])
+
+    def _open_group(
+        self, tasks: Sequence[Task], results: dict[int, Result]
+    ) -> list[tuple[int, Opened]]:
+        """Opens what can be opened; what cannot has its result."""
+        opened: list[tuple[int, Opened]] = []
+        for i, task in enumerate(tasks):
+            if task.preset is not None:
+                results[i] = _without_hash(task, task.preset, task.detail)
+                continue
+            try:
+                opened.append((i, self.reader.open(self._paths(task))))
+            except (FileProblemError, PathRefusedError) as problem:
+                if getattr(problem, "transient", False):
+                    results[i] = self._inspect_alone(task, None)
+                else:
+                    results[i] = _without_hash(task, problem.verdict, problem.detail)
+        return opened
+
+    def _paths(self, task: Task) -> list[bytes]:
+        text = task.path
+        if self.resolver is not None:
+            try:
+                found = self.resolver(text)
+            except Exception as error:
+                detail = f"the resolver raised {type(error).__name__}: {error}"
+                raise PathRefusedError(Verdict.UNREADABLE, detail) from error
+            if found is None:
+                raise PathRefusedError(Verdict.NO_FILE, "the resolver knows no file for it")
+            raw = os.fsencode(found)
+            text = raw.decode("utf-8", "surrogateescape")
+            return candidates(text, self.setup.roots)
+        return candidates(text, self.setup.roots)
+
+    def _inspect_alone(self, task: Task, before: Result | None) -> Result:
+        """One file by the long way: streamed, tried again, a new hash confirmed."""
+        reader = self.careful if task.careful else self.reader
+        try:
+            paths = self._paths(task)
+            if before is None:
+                state = reader.digest(paths, self.slot)
+                self.read_bytes += state.read_bytes
+                before = _from_state(task, state)
+            if before.sha256 is not None and _differs(task, before.sha256):
+                return self._confirm_difference(task, paths, reader, before)
+        except (FileProblemError, PathRefusedError) as problem:
+            return _without_hash(task, problem.verdict, problem.detail)
+        return before
+
+    def _confirm_difference(
+        self, task: Task, paths: list[bytes], reader: Reader, before: Result
+    ) -> Result:
+        """Reads past the page cache until two reads agree, or one says that nothing drifted."""
+        seen = [before.sha256 or b""]
+        for _ in range(REREADS):
+            state = reader.digest(paths, self.slot, past_cache=True)
+            self.read_bytes += state.read_bytes
+            again = _from_state(task, state)
+            agreed = state.sha256 == seen[-1]
+            if not agreed:
+                log.warning(
+                    "row %s: two reads of one file disagree: %s, then %s: %s",
+                    task.row_id,
+                    seen[-1].hex(),
+                    state.sha256.hex(),
+                    task.path,
+                    extra=logs.event("reads_disagree", row_id=task.row_id, path=task.path),
+                )
+            if agreed or not _differs(task, state.sha256):
+                return again._replace(reread=True)
+            seen.append(state.sha256)
+        return _without_hash(
+            task, Verdict.UNSTABLE, "reads disagree: " + ", ".join(s.hex() for s in seen)
+        )
+
+    def _look_twice(self, tasks: Sequence[Task], results: list[Result]) -> list[Result]:
+        """A file is missing only if its root was there before and after a second look."""
+        doubtful = [
+            i
+            for i, result in enumerate(results)
+            if tasks[i].preset is None and result.verdict in (Verdict.NO_FILE, Verdict.UNREADABLE)
+        ]
+        if doubtful:
+            self._check_roots()
+            for i in doubtful:
+                if results[i].verdict == Verdict.NO_FILE:
+                    results[i] = self._second_look(tasks[i])
+            self._check_roots()
+        return results
+
+    def _second_look(self, task: Task) -> Result:
+        result = self._inspect_alone(task, None)
+        if result.verdict == Verdict.NO_FILE and not task.path.isascii():
+            try:
+                other = self.reader.other_form(self._paths(task))
+            except PathRefusedError:
+                return result
+            if other is not None:
+                return result._replace(detail=f"{result.detail}; {other}")
+        return result
+
+    def _check_roots(self) -> None:
+        found = missing_root(self.setup.roots, self.setup.root_sentinel)
+        if found is not None:
+            raise RootMissingError(found[0], found[1])
+
+
+class RootMissingError(Exception):
+    """A root is not what it was at the start."""
+
+    def __init__(self, root: Root, detail: str) -> None:
+        super().__init__(detail)
+        self.root = root
+        self.detail = detail
+
+
+def _differs(task: Task, sha256: bytes) -> bool:
+    return task.stored_sha256 is not None and task.stored_sha256.lower() != sha256.hex()
+
+
+def _hashed(task: Task, sha256: bytes, size: int, mtime_ns: int, read_at_ns: int) -> Result:
+    return Result(task.row_id, task.path, task.marker, "hashed", sha256, size, mtime_ns, read_at_ns)
+
+
+def _from_state(task: Task, state: FileState) -> Result:
+    return _hashed(task, state.sha256, state.size_bytes, state.mtime_ns, state.read_at_ns)
+
+
+def _without_hash(task: Task, verdict: str, detail: str | None) -> Result:
+    return Result(task.row_id, task.path, task.marker, str(verdict), detail=detail)
+
+
+def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone]:
+    """The unit's parts as they become known, in key order.
+
+    Raises:
+        Stopped: the run stops; what was found out until then has been yielded.
+    """
+    done = 0  # tasks whose results were yielded
+    pending: list[Result] = []
+    flushed_at_s = time.monotonic()
+    ending: Stopped | RootMissingError | None = None
+    for first in range(0, len(unit.tasks), GROUP_FILES):
+        try:
+            inspector.slot.advance(0)  # raises Stopped
+            pending += inspector.inspect(
+                unit.unit_no, unit.tasks[first : first + GROUP_FILES], first
+            )
+        except (Stopped, RootMissingError) as reason:
+            ending = reason
+            break
+        if time.monotonic() - flushed_at_s >= FLUSH_EVERY_S:
+            yield _part(unit, done, pending, inspector)
+            done += len(pending)
+            pending = []
+            flushed_at_s = time.monotonic()
+    if pending:
+        yield _part(unit, done, pending, inspector)
+    if isinstance(ending, RootMissingError):
+        yield RootGone(unit.unit_no, os.fsdecode(ending.root.path), ending.detail)
+    elif ending is not None:
+        raise ending
+
+
+def _part(unit: Unit, done: int, results: list[Result], inspector: Inspector) -> Part:
+    read_bytes, inspector.read_bytes = inspector.read_bytes, 0
+    return Part(
+        unit.unit_no,
+        unit.range_no,
+        unit.term,
+        unit.tasks[done - 1].row_id if done else unit.after_id,
+        results[-1].row_id,
+        tuple(results),
+        read_bytes,
+        sweep=unit.sweep,
+    )
+
+
+def main() -> None:
+    """Runs until its input ends: arguments are the coordinator's pid and the slot's descriptor."""
+    child.become_child(int(sys.argv[1]))
+    source, sink = child.take_pipes()
+    setup = wire.read(source)
+    if setup is None:
+        return
+    logs.set_up(setup.log_format)
+    inspector = Inspector(setup, Slot(int(sys.argv[2])))
+    try:
+        while (unit := wire.read(source)) is not None:
+            for message in process(unit, inspector):
+                wire.write(sink, message)
+    except (Stopped, BrokenPipeError):
+        pass
+    os._exit(0)  # nothing is buffered that anybody still reads
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""The writer process: results in, one fenced transaction a batch, receipts out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import psycopg
+
+from fasthash import child, logs, wire
+from fasthash.errors import DatabaseLost
+from fasthash.fixity import Counts, Part
+from fasthash.store import results
+from fasthash.store.results import Tally, Target, UpdateFunctionError
+from fasthash.store.session import CONTENTION, WRITE_TIMEOUT_S, Connection, Session, one_line
+
+log = logging.getLogger("fasthash")
+
+# The limits of a batch stand here, together. There is no timer: whatever has come in while the
+# last batch was committed is the next batch, so an idle writer commits at once.
+BATCH_ROWS = 2_000
+BATCH_PARTS = 200
+QUEUED_PARTS = 400
+# After so many collisions in a row a batch is split, so that one contended row holds up few.
+COLLISIONS_BEFORE_SPLIT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class WriterSetup:
+    """What the writer has to know: the first message it gets."""
+
+    dsn: str
+    db_timeout_s: float
+    target: Target
+    log_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Parts that are settled: committed, committed before, or fenced off."""
+
+    part_nos: tuple[int, ...]
+    counts: Counts
+    fenced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The writer gave up on the database."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of some parts: rows counted, and rows dropped because of a later lease."""
+
+    counts: Counts = Counts()
+    fenced: int = 0
+
+    def __add__(self, other: Settled) -> Settled:
+        return Settled(self.counts + other.counts, self.fenced + other.fenced)
+
+
+class _Collision(Exception):
+    """Another session was in the way of this batch."""
+
+
+class Writer:
+    """Commits batches through a connection that may be lost at any moment."""
+
+    def __init__(self, setup: WriterSetup) -> None:
+        self.target = setup.target
+        self.session = Session(
+            setup.dsn, "writer", setup.db_timeout_s, statement_timeout_s=WRITE_TIMEOUT_S
+        )
+
+    def settle(self, parts: Sequence[Part]) -> Settled:
+        """Commits parts, however long it takes; parts that cannot be committed are split.
+
+        Sending a part again is harmless: the ledger knows it by its name. That is how a COMMIT
+        whose answer was lost is settled, too: a session that is still committing it holds the
+        name, and we wait for its end.
+
+        Raises:
+            DatabaseLost: the database stayed away.
+        """
+        for attempt in range(COLLISIONS_BEFORE_SPLIT):
+            try:
+                tally = self.session.call(lambda c: self._commit(c, parts))
+            except _Collision as collision:
+                reason = str(collision)
+                time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))  # noqa: S311
+            except (psycopg.Error, UpdateFunctionError) as error:
+                return self._settle_pieces(parts, one_line(error), refused=True)
+            else:
+                return self._settled(tally)
+        return self._settle_pieces(parts, reason, refused=False)
+
+    def _commit(self, connection: Connection, parts: Sequence[Part]) -> Tally:
+        """One transaction; nothing of it happened if it raises."""
+        try:
+            with connection.transaction():
+                held = results.fence(connection, self.target, parts)
+                new = results.claim_parts(connection, self.target, held) if held else []
+                tally = results.apply(connection, self.target, new)
+                settled = {id(p) for p in held}
+                tally.fenced = [p for p in parts if id(p) not in settled]
+                if len(new) < len(held):
+                    tally.left_over = self._left_over(connection, held, new)
+                for found in tally.drifts:
+                    _log_drift(found)
+        except (*CONTENTION, psycopg.errors.QueryCanceled) as error:
+            raise _Collision(one_line(error)) from error
+        return tally
+
+    def _left_over(self, connection: Connection, held: list[Part], new: list[Part]) -> list[Part]:
+        fresh = {id(p) for p in new}
+        old = (results.left_over(connection, self.target, p) for p in held if id(p) not in fresh)
+        return [p for p in old if p is not None]
+
+    def _settled(self, tally: Tally) -> Settled:
+        settled = Settled(sum(tally.counts.values(), Counts()))
+        for part in tally.fenced:
+            settled += Settled(fenced=len(part.results))
+        if tally.left_over:
+            settled += self.settle(tally.left_over)
+        return settled
+
+    def _settle_pieces(self, parts: Sequence[Part], reason: str, *, refused: bool) -> Settled:
+        """Half by half, down to the row in the way, which the others do not wait for.
+
+        A row that the database refuses is a residual; one that another session has locked for
+        long is left to the last sweep, and is a residual there.
+        """
+        if len(parts) == 1 and len(parts[0].results) == 1:
+            part = parts[0]
+            return self.session.call(
+                lambda c: self._give_up(c, part, reason, as_residual=refused or part.sweep)
+            )
+        if len(parts) > 1:
+            middle = len(parts) // 2
+            first, second = list(parts[:middle]), list(parts[middle:])
+        else:
+            one, two = parts[0].cut(len(parts[0].results) // 2)
+            first, second = [one], [two]
+        return self.settle(first) + self.settle(second)
+
+    def _give_up(
+        self, connection: Connection, part: Part, reason: str, *, as_residual: bool
+    ) -> Settled:
+        log.warning(
+            "row %s cannot be written now: %s",
+            part.results[0].row_id,
+            reason,
+            extra=logs.event("write_refused", row_id=part.results[0].row_id, reason=reason),
+        )
+        with connection.transaction():
+            if not results.fence(connection, self.target, [part]):
+                return Settled(fenced=1)
+            if results.claim_parts(connection, self.target, [part]) and as_residual:
+                return Settled(results.refuse(connection, self.target, part, reason))
+        return Settled()
+
+
+def _log_drift(found: dict[str, Any]) -> None:
+    """Loud, and before the commit that makes the overwrite visible."""
+    mtime = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found["mtime_ns"] / 1e9))
+    log.warning(
+        "DRIFT row %s: file_sha256 was %s, is %s; file mtime %s; kind %s; %s; path %s",
+        found["row_id"],
+        found["old_hash"],
+        found["new_hash"],
+        mtime,
+        found["kind"],
+        found["resolution"],
+        found["path"],
+        extra=logs.event("drift", **found, file_mtime=mtime),
+    )
+
+
+def _receive(source: BinaryIO, parts: queue.Queue[Part | None]) -> None:
+    while (part := wire.read(source)) is not None:
+        parts.put(part)
+    parts.put(None)
+
+
+def _batches(parts: queue.Queue[Part | None]) -> Iterator[list[Part]]:
+    """What is there, up to the limits of a batch; waits only for the first part."""
+    while (part := parts.get()) is not None:
+        batch, rows = [part], len(part.results)
+        while len(batch) < BATCH_PARTS and rows < BATCH_ROWS and not parts.empty():
+            following = parts.get()
+            if following is None:
+                yield batch
+                return
+            batch.append(following)
+            rows += len(following.results)
+        yield batch
+
+
+def main() -> None:
+    """Runs until its input ends; the argument is the coordinator's pid."""
+    child.become_child(int(sys.argv[1]))
+    source, sink = child.take_pipes()
+    setup: WriterSetup | None = wire.read(source)
+    if setup is None:
+        return
+    logs.set_up(setup.log_format)
+    writer = Writer(setup)
+    # A thread unpacks what comes in while the main thread waits for the database.
+    parts: queue.Queue[Part | None] = queue.Queue(QUEUED_PARTS)
+    threading.Thread(target=_receive, args=(source, parts), daemon=True).start()
+    try:
+        for batch in _batches(parts):
+            settled = writer.settle(batch)
+            if settled.fenced:
+                log.warning(
+                    "%d late results dropped: another coordinator holds their ranges now",
+                    settled.fenced,
+                    extra=logs.event("fenced", rows=settled.fenced),
+                )
+            names = tuple(p.part_no for p in batch)
+            wire.write(sink, Receipt(names, settled.counts, settled.fenced))
+        writer.session.close()
+    except DatabaseLost as error:
+        wire.write(sink, Lost(str(error)))
+    os._exit(0)  # the receiving thread may still wait for input
+
+
+if __name__ == "__main__":
+    main()
