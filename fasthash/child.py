@@ -42,8 +42,12 @@ def take_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line of a helper process: this interpreter, and no import from the cwd."""
-    return [sys.executable, "-P", "-m", module, str(os.getpid()), *arguments]
+    """The command line of a helper process: this interpreter, and no import from the cwd.
+
+    `-c` and not `-m`, so that the module's own types are pickled under its name.
+    """
+    code = f"from {module} import main; main()"
+    return [sys.executable, "-P", "-c", code, str(os.getpid()), *arguments]
 
 
 def environment(current: Mapping[str, str], *, with_secrets: bool) -> dict[str, str]:

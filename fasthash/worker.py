@@ -315,7 +315,3 @@ def main() -> None:
     except (Stopped, BrokenPipeError):
         pass
     os._exit(0)  # nothing is buffered that anybody still reads
-
-
-if __name__ == "__main__":
-    main()

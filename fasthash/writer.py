@@ -234,7 +234,3 @@ def main() -> None:
     except DatabaseLost as error:
         wire.write(sink, Lost(str(error)))
     os._exit(0)  # the receiving thread may still wait for input
-
-
-if __name__ == "__main__":
-    main()
