@@ -30,12 +30,12 @@ from fasthash.fixity import (
 )
 from fasthash.pool import Pool
 from fasthash.progress import Position, Progress
+from fasthash.seat import worker_setup
 from fasthash.store import catalog as catalogs
 from fasthash.store.catalog import Catalog
 from fasthash.store.session import Session
 from fasthash.summary import RunSummary
 from fasthash.supply import Supply
-from fasthash.worker import WorkerSetup
 
 log = logging.getLogger("fasthash")
 
@@ -53,14 +53,7 @@ class DryRun:
         self.progress = progress
         self.desk = Desk(Session(settings.dsn, "dry run", settings.db_timeout_s))
         self.supply = Supply(settings.workers)
-        setup = WorkerSetup(
-            tuple(roots),
-            settings.root_sentinel,
-            settings.chunk_bytes,
-            settings.reader == "mmap",
-            settings.resolver,
-            settings.log_format,
-        )
+        setup = worker_setup(settings, roots)
         self.pool = Pool(setup, self.supply, self._judge, self._root_gone)
         self.by_type: dict[str | None, Counts] = defaultdict(Counts)
         self.residual: Counter[str] = Counter()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 
-from fasthash import files, paths
+from fasthash import coordinator, files, paths
 from fasthash.config import Settings, refuse_foreign_file
-from fasthash.coordinator import Coordinator, Finished
+from fasthash.coordinator import Finished
 from fasthash.dryrun import DryRun
 from fasthash.errors import PreflightFailed
 from fasthash.fixity import Root
@@ -32,7 +32,7 @@ def run_job(settings: Settings, progress: Progress) -> Finished:
     catalog, roots = check(settings)
     if settings.dry_run:
         return asyncio.run(DryRun(settings, catalog, roots, progress).run())
-    return asyncio.run(Coordinator(settings, catalog, roots, progress).run())
+    return asyncio.run(coordinator.run(settings, catalog, roots, progress))
 
 
 def check(settings: Settings) -> tuple[Catalog, list[Root]]:

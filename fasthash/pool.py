@@ -237,8 +237,9 @@ class Pool:
         try:
             status = await asyncio.wait_for(worker.process.wait(), timeout=1.0)
         except TimeoutError:
+            # A process in an uninterruptible read does not even die: it is left to the kernel.
             worker.process.kill()
-            status = await worker.process.wait()
+            status = -signal.SIGKILL
         activity = worker.slot.activity()
         if worker.units and not self.supply.stopped:
             self._report_death(worker, status, activity)

@@ -123,6 +123,8 @@ def as_text(summary: RunSummary) -> str:
     if summary.residual:
         parts = ", ".join(f"{n:,} {reason}" for reason, n in summary.residual.items())
         lines.append(f"  no verdict: {parts}")
+    if summary.state in ("interrupted", "failed") and not summary.dry_run:
+        lines.append("  `fasthash run` goes on from here")
     return "\n".join(lines)
 
 

@@ -30,6 +30,8 @@ log = logging.getLogger("fasthash")
 
 # Files that are open at a time: their reads can overlap and their hashing comes in one call.
 GROUP_FILES = 32
+# A file from here on is read alone, after what came before it has been sent off.
+LONG_READ_BYTES = 16 * 1024 * 1024
 # Results go to the writer at least this often, so that a crash costs little.
 FLUSH_EVERY_S = 1.0
 # Reads of a file whose hash is not the stored one, until two in a row agree.
@@ -84,11 +86,11 @@ class Inspector:
         self.read_bytes = 0
 
     def inspect(self, unit_no: int, tasks: Sequence[Task], first: int) -> list[Result]:
-        """The results of a small group of tasks, in their order.
+        """The results of the first of a small group of tasks (or of all), in their order.
 
         All are opened, then all small ones read, then these hashed by one call; whatever is not
         as simple as that (a large file, a file that moved, a hash to be confirmed) follows one
-        by one.
+        by one. A file that takes long is left for the next call, where it is the only one.
 
         Raises:
             RootMissing: a root is gone, so that no verdict can be had.
@@ -98,7 +100,8 @@ class Inspector:
         contents: list[bytes] = []
         small: list[tuple[int, Opened]] = []
         later: list[int] = []
-        for i, opened in self._open_group(tasks, results):
+        group, tasks = self._open_group(tasks, results)
+        for i, opened in group:
             self.slot.note(unit_no, first + i)
             try:
                 if opened.facts.st_size > WHOLE_FILE_BYTES or tasks[i].careful:
@@ -124,21 +127,31 @@ class Inspector:
 
     def _open_group(
         self, tasks: Sequence[Task], results: dict[int, Result]
-    ) -> list[tuple[int, Opened]]:
-        """Opens what can be opened; what cannot has its result."""
-        opened: list[tuple[int, Opened]] = []
+    ) -> tuple[list[tuple[int, Opened]], Sequence[Task]]:
+        """Opens what can be opened; what cannot has its result.
+
+        Returns:
+            The open files, and the tasks that were looked at: up to a file that takes long.
+        """
+        group: list[tuple[int, Opened]] = []
         for i, task in enumerate(tasks):
             if task.preset is not None:
                 results[i] = _without_hash(task, task.preset, task.detail)
                 continue
             try:
-                opened.append((i, self.reader.open(self._paths(task))))
+                opened = self.reader.open(self._paths(task))
+                group.append((i, opened))
+                if opened.facts.st_size >= LONG_READ_BYTES:
+                    if i == 0:
+                        return group, tasks[:1]
+                    os.close(opened.descriptor)
+                    return group[:-1], tasks[:i]
             except (FileProblemError, PathRefusedError) as problem:
                 if getattr(problem, "transient", False):
                     results[i] = self._inspect_alone(task, None)
                 else:
                     results[i] = _without_hash(task, problem.verdict, problem.detail)
-        return opened
+        return group, tasks
 
     def _paths(self, task: Task) -> list[bytes]:
         text = task.path
@@ -259,26 +272,26 @@ def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone]:
     Raises:
         Stopped: the run stops; what was found out until then has been yielded.
     """
-    done = 0  # tasks whose results were yielded
+    sent = looked_at = 0  # tasks
     pending: list[Result] = []
-    flushed_at_s = time.monotonic()
+    sent_at_s = time.monotonic()
     ending: Stopped | RootMissingError | None = None
-    for first in range(0, len(unit.tasks), GROUP_FILES):
+    while looked_at < len(unit.tasks):
+        group = unit.tasks[looked_at : looked_at + GROUP_FILES]
         try:
             inspector.slot.advance(0)  # raises Stopped
-            pending += inspector.inspect(
-                unit.unit_no, unit.tasks[first : first + GROUP_FILES], first
-            )
+            results = inspector.inspect(unit.unit_no, group, looked_at)
         except (Stopped, RootMissingError) as reason:
             ending = reason
             break
-        if time.monotonic() - flushed_at_s >= FLUSH_EVERY_S:
-            yield _part(unit, done, pending, inspector)
-            done += len(pending)
-            pending = []
-            flushed_at_s = time.monotonic()
+        pending += results
+        looked_at += len(results)
+        long_read_next = len(results) < len(group)
+        if long_read_next or time.monotonic() - sent_at_s >= FLUSH_EVERY_S:
+            yield _part(unit, sent, pending, inspector)
+            sent, pending, sent_at_s = looked_at, [], time.monotonic()
     if pending:
-        yield _part(unit, done, pending, inspector)
+        yield _part(unit, sent, pending, inspector)
     if isinstance(ending, RootMissingError):
         yield RootGone(unit.unit_no, os.fsdecode(ending.root.path), ending.detail)
     elif ending is not None:

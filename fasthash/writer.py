@@ -233,4 +233,6 @@ def main() -> None:
         writer.session.close()
     except DatabaseLost as error:
         wire.write(sink, Lost(str(error)))
+    except BrokenPipeError:
+        pass  # the coordinator is gone; what is committed is committed
     os._exit(0)  # the receiving thread may still wait for input

@@ -107,9 +107,7 @@ def connect_once(dsn: str, purpose: str) -> Connection:
 
 def one_line(error: BaseException) -> str:
     """The first line of a database error, which holds no statement and no values."""
-    text = str(error).strip()
-    lines = text.splitlines()
-    return lines[-1].strip() if "connection" in text and len(lines) > 1 else (lines or ["?"])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
 
 
 def is_away(error: psycopg.Error, connection: Connection | None) -> bool:

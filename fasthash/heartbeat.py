@@ -1,0 +1,160 @@
+"""Renews the leases, tells the ledger what goes on, and holds the run when it has to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from fasthash import files, logs
+from fasthash.commits import Commits
+from fasthash.fixity import Counts, RootGone
+from fasthash.lease import SAMPLE_EVERY_S, LeaseClock
+from fasthash.pool import Pool
+from fasthash.progress import Position, Progress
+from fasthash.seat import Seat, Start
+from fasthash.store import leases, reports
+from fasthash.supply import Supply
+
+log = logging.getLogger("fasthash")
+
+SHOW_EVERY_S = 0.2
+# A read that takes longer than this without a byte is named in progress and status.
+STUCK_AFTER_S = 10.0
+
+
+class Heartbeat:
+    """What has to go on whatever the files are doing."""
+
+    def __init__(
+        self, seat: Seat, start: Start, supply: Supply, commits: Commits, progress: Progress
+    ) -> None:
+        self.seat = seat
+        self.supply = supply
+        self.commits = commits
+        self.progress = progress
+        self.pool: Pool | None = None
+        self.others = start.counts  # what the run came to without this process
+        self.rows_expected = start.rows_expected
+        self._clock = LeaseClock(seat.settings.lease_ttl_s, time.monotonic())
+        self._missing_root: str | None = None
+
+    async def beat(self) -> None:
+        """Renews and reports until cancelled."""
+        reported_at_s = 0.0
+        while True:
+            now_s = time.monotonic()
+            if self._clock.due(now_s):
+                await self._renew()
+                self._clock = LeaseClock(self._clock.ttl_s, now_s)
+            if now_s - reported_at_s >= SAMPLE_EVERY_S:
+                reported_at_s = now_s
+                await self.report()
+            if self._missing_root is not None:
+                await self._look_for_root()
+            await asyncio.sleep(min(1.0, self._clock.renew_every_s / 4))
+
+    async def show(self) -> None:
+        """Shows the progress, and what holds it, until cancelled."""
+        while True:
+            self.supply.hold(self._reason_to_hold())
+            self.progress.show(
+                Position(
+                    self.others + self.commits.counts,
+                    self.rows_expected,
+                    self.commits.read_bytes,
+                    self.supply.held,
+                    self._stuck(),
+                )
+            )
+            await asyncio.sleep(SHOW_EVERY_S)
+
+    async def report(self) -> None:
+        """Stores how far this process is, and learns how far the others are."""
+        seat, counts = self.seat, self.commits.counts
+        await seat.pulse.call(
+            leases.report,
+            seat.run_id,
+            seat.holder_id,
+            self._facts(),
+            counts.scanned,
+            counts.bytes_hashed,
+        )
+        by_type = await seat.pulse.call(reports.read_counts, seat.run_id)
+        total = sum(by_type.values(), Counts()).as_tuple()
+        own = self.commits.counts.as_tuple()
+        self.others = Counts(*(max(0, a - b) for a, b in zip(total, own, strict=True)))
+
+    def root_gone(self, message: RootGone) -> None:
+        """A worker found a root missing: hold, and say so."""
+        if self._missing_root is None:
+            self._missing_root = f"root {message.root} is gone: {message.detail}"
+            log.error(
+                "%s; holding until it is back",
+                self._missing_root,
+                extra=logs.event("root_gone", root=message.root, detail=message.detail),
+            )
+        self.supply.hold(self._missing_root)
+
+    async def _renew(self) -> None:
+        seat, supply = self.seat, self.supply
+        before = {n: h.leased.term for n, h in supply.holdings.items()}
+        held = await seat.pulse.call(
+            leases.renew, seat.run_id, seat.holder_id, seat.settings.lease_ttl_s
+        )
+        terms = {r.range_no: r.term for r in held}
+        lost = [n for n, t in before.items() if terms.get(n) != t and n in supply.holdings]
+        if lost:
+            log.warning(
+                "%d leases were lost to another coordinator",
+                len(lost),
+                extra=logs.event("leases_lost", ranges=lost),
+            )
+            supply.drop(lost)
+
+    async def _look_for_root(self) -> None:
+        # In a thread: a dead network mount would block for minutes.
+        missing = await asyncio.to_thread(
+            files.missing_root, self.seat.roots, self.seat.settings.root_sentinel
+        )
+        if missing is None:
+            log.info("the root is back; going on", extra=logs.event("root_back"))
+            self._missing_root = None
+
+    def _reason_to_hold(self) -> str | None:
+        if self._missing_root is not None:
+            return self._missing_root
+        if not self._clock.may_hand_out(time.monotonic()):
+            return "the leases cannot be renewed"
+        return None
+
+    def _stuck(self) -> str | None:
+        now_s = time.time()
+        for worker in self.pool.workers.values() if self.pool else ():
+            current = worker.current()
+            if current is not None and now_s - current[0].since_s > STUCK_AFTER_S:
+                activity, task = current
+                if activity.read_bytes == 0:
+                    return task.path
+        return None
+
+    def _facts(self) -> dict[str, Any]:
+        workers = []
+        for worker in self.pool.workers.values() if self.pool else ():
+            entry: dict[str, Any] = {"pid": worker.pid}
+            current = worker.current()
+            if current is not None:
+                activity, task = current
+                entry |= {
+                    "path": task.path,
+                    "seconds": round(time.time() - activity.since_s, 1),
+                    "read_bytes": activity.read_bytes,
+                }
+            workers.append(entry)
+        return {
+            "workers": workers,
+            "held": self.supply.held,
+            "stuck": self._stuck(),
+            "queued_rows": self.supply.queued_rows,
+        }

@@ -1,0 +1,92 @@
+"""Leases what the workers will need next, finishes ranges, and sees the end of the run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from fasthash.fixity import LeasedRange, Task
+from fasthash.lease import ranges_wanted
+from fasthash.seat import Seat
+from fasthash.store import catalog as catalogs
+from fasthash.store import leases
+from fasthash.supply import Supply
+
+POLL_S = 0.2
+
+
+class Leasing:
+    """Keeps a supply filled from the checkpoint table."""
+
+    def __init__(self, seat: Seat, supply: Supply) -> None:
+        self.seat = seat
+        self.supply = supply
+
+    async def run(self) -> None:
+        """Until the run is done by everybody, or the supply is stopped."""
+        seat, supply = self.seat, self.supply
+        while not supply.stopped:
+            supply.changed.clear()
+            if seat.lost_connection:
+                await self._reload()
+            finished = supply.finished()
+            if finished:
+                await seat.ledger.call(leases.finish, seat.run_id, finished)
+                supply.wake()
+            if await self._lease_more():
+                continue
+            idle = supply.running_out and not supply.holdings
+            if idle and await seat.ledger.call(leases.is_planned_and_done, seat.run_id):
+                supply.close()
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(supply.changed.wait(), POLL_S)
+
+    async def _lease_more(self) -> bool:
+        """Leases what will be needed next, planning more where nothing waits; whether it did."""
+        seat, supply, settings = self.seat, self.supply, self.seat.settings
+        wanted = ranges_wanted(
+            supply.queued_rows, settings.range_rows, settings.workers, supply.unit_size.rows
+        )
+        if not wanted or supply.held is not None:
+            return False
+        granted = await self._grant(wanted)
+        if not granted and await seat.ledger.call(
+            leases.plan_more,
+            seat.catalog,
+            seat.run_id,
+            settings.types,
+            settings.range_rows,
+            2 * wanted,
+        ):
+            granted = await self._grant(wanted)
+        supply.running_out = not granted
+        for leased in granted:
+            supply.add(leased, await self._read(leased, with_segments=leased.term > 1))
+        return bool(granted)
+
+    async def _grant(self, wanted: int) -> list[LeasedRange]:
+        seat = self.seat
+        return await seat.ledger.call(
+            leases.grant, seat.run_id, seat.holder_id, wanted, seat.settings.lease_ttl_s
+        )
+
+    async def _read(self, leased: LeasedRange, *, with_segments: bool) -> list[Task]:
+        seat = self.seat
+        return await seat.ledger.call(
+            catalogs.read_range, seat.catalog, seat.run_id, leased, with_segments=with_segments
+        )
+
+    async def _reload(self) -> None:
+        """After a lost connection the ledger is the truth: a crash may have undone commits."""
+        seat = self.seat
+        seat.lost_connection = False
+        held = await seat.ledger.call(
+            leases.renew, seat.run_id, seat.holder_id, seat.settings.lease_ttl_s
+        )
+        for leased in held:
+            tasks = await self._read(leased, with_segments=True)
+            if leased.range_no in self.supply.holdings:
+                self.supply.reconcile(leased, tasks)
+            else:
+                self.supply.add(leased, tasks)

@@ -1,0 +1,192 @@
+"""What all tests share: a real PostgreSQL, a database a test, and the real command."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from fasthash import embedded
+
+FASTHASH = str(Path(sys.executable).with_name("fasthash"))
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A connection string of the test server's maintenance database.
+
+    FASTHASH_TEST_DSN names another server (of an older version, say).
+    """
+    given = os.environ.get("FASTHASH_TEST_DSN")
+    if given:
+        yield given
+        return
+    with embedded.ensure(tmp_path_factory.mktemp("pg"), "postgres") as server:
+        yield server.dsn
+
+
+@dataclass
+class Database:
+    """A database of its own, and fasthash run against it."""
+
+    dsn: str
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def connect(self) -> psycopg.Connection[dict[str, Any]]:
+        """A session in autocommit mode whose rows are dicts."""
+        return psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row)
+
+    def sql(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Runs one statement and returns its rows."""
+        with self.connect() as connection:
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line of a fasthash command."""
+        return [FASTHASH, *arguments]
+
+    def env(self) -> dict[str, str]:
+        """The environment of a fasthash command."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "FASTHASH_"))}
+        return {**kept, "FASTHASH_DSN": self.dsn, **self.environment}
+
+    def fasthash(
+        self, *arguments: str, status: int | None = 0, timeout: float = 60, **kwargs: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the real command and checks its exit status (unless `status` is None)."""
+        done = subprocess.run(
+            self.command(*arguments),
+            env=self.env(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            **kwargs,
+        )
+        assert status is None or done.returncode == status, (
+            f"exit {done.returncode}, expected {status}\n{done.stdout}\n{done.stderr}"
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def run(self, *arguments: str, status: int | None = 0, **kwargs: Any) -> dict[str, Any]:
+        """`fasthash run --json` over the root; returns the summary."""
+        done = self.fasthash(
+            "run", "--json", "--root", str(self.root), *arguments, status=status, **kwargs
+        )
+        summary: dict[str, Any] = json.loads(done.stdout)
+        check_sums(summary)
+        return summary
+
+    def start(self, *arguments: str, **kwargs: Any) -> subprocess.Popen[str]:
+        """Starts `fasthash run --json` over the root and returns at once."""
+        return subprocess.Popen(
+            self.command("run", "--json", "--root", str(self.root), *arguments),
+            env=self.env(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **kwargs,
+        )
+
+    def make_table(self, id_type: str = "bigint", metadata_type: str = "jsonb") -> None:
+        """The default catalog table, empty."""
+        self.sql(
+            f"CREATE TABLE artifacts (id {id_type} PRIMARY KEY, artifact_type text, "
+            f"file_path text, metadata {metadata_type}, content_hash text)"
+        )
+
+    def add(
+        self,
+        row_id: Any,
+        path: str | None,
+        metadata: Any = None,
+        artifact_type: str | None = "figure",
+    ) -> None:
+        """Adds a catalog row; `metadata` is stored as JSON, None as NULL."""
+        text = None if metadata is None else json.dumps(metadata)
+        self.sql(
+            "INSERT INTO artifacts VALUES (%s, %s, %s, %s, 'untouched')",
+            row_id,
+            artifact_type,
+            path,
+            text,
+        )
+
+    def metadata(self, row_id: Any) -> Any:
+        """The metadata of a row."""
+        return self.sql("SELECT metadata FROM artifacts WHERE id = %s", row_id)[0]["metadata"]
+
+
+def check_sums(summary: dict[str, Any]) -> None:
+    """The summary's own promise: counts add up, in total and by type."""
+    parts = [summary, *summary["by_type"].values()]
+    for part in parts:
+        assert part["rows_scanned"] == sum(part["outcomes"].values()), part
+    for key in ("rows_scanned", "rows_updated", "drift_events", "bytes_hashed", "rows_gone"):
+        assert summary[key] == sum(t[key] for t in summary["by_type"].values()), key
+    for name, count in summary["outcomes"].items():
+        assert count == sum(t["outcomes"][name] for t in summary["by_type"].values()), name
+    missing_and_failed = summary["outcomes"]["no_file"] + summary["outcomes"]["failed"]
+    assert missing_and_failed == sum(summary["residual"].values()), summary
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file, for tests that do not need an independent tool."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sha256sum(paths: list[Path]) -> dict[Path, str]:
+    """Digests by the system's own tool: NUL-separated, so any name will do."""
+    found: dict[Path, str] = {}
+    for start in range(0, len(paths), 500):
+        chunk = paths[start : start + 500]
+        out = subprocess.run(
+            ["sha256sum", "--zero", "--", *chunk], capture_output=True, check=True
+        ).stdout
+        for path, line in zip(chunk, out.split(b"\0"), strict=False):
+            found[path] = line[:64].decode()
+    return found
+
+
+@pytest.fixture
+def make_database(server_dsn: str, tmp_path: Path) -> Iterator[Callable[[], Database]]:
+    """Makes databases, each with the ledger and an empty root; they go with the test."""
+    made: list[str] = []
+
+    def make() -> Database:
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        with psycopg.connect(server_dsn, autocommit=True) as admin:
+            admin.execute(f"CREATE DATABASE {name}")
+        made.append(name)
+        dsn = psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
+        root = tmp_path / name
+        root.mkdir()
+        database = Database(dsn, root)
+        database.fasthash("init")
+        return database
+
+    yield make
+    with psycopg.connect(server_dsn, autocommit=True) as admin:
+        for name in made:
+            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(make_database: Callable[[], Database]) -> Database:
+    """One database with the ledger and an empty root."""
+    return make_database()
