@@ -60,7 +60,7 @@ class Commits:
         self._last_part_no += 1
         part = replace(part, part_no=self._last_part_no)
         self.unsettled[part.part_no] = part
-        self.unsettled_rows += len(part.results)
+        self.unsettled_rows += part.rows
         self.read_bytes += part.read_bytes
         self._empty.clear()
         if self.unsettled_rows >= UNSETTLED_ROWS_AT_MOST:
@@ -121,7 +121,7 @@ class Commits:
         for part_no in receipt.part_nos:
             part = self.unsettled.pop(part_no, None)
             if part is not None:
-                self.unsettled_rows -= len(part.results)
+                self.unsettled_rows -= part.rows
                 self.keeper.settled(part)
         if self.unsettled_rows < UNSETTLED_ROWS_AT_MOST:
             self._room.set()

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from fasthash import logs
+from fasthash import logs, parts
 from fasthash.config import NO_TYPE, Settings
 from fasthash.coordinator import Finished
 from fasthash.desk import Desk
@@ -141,7 +141,7 @@ class DryRun:
     async def _judge(self, part: Part, tasks: Sequence[Task]) -> None:
         self.read_bytes += part.read_bytes
         counts = Counts()
-        for task, result in zip(tasks, part.results, strict=True):
+        for task, result in zip(tasks, parts.results(part), strict=True):
             outcome = judge(task, result)
             if result.verdict not in (Verdict.HASHED, Verdict.FRESH):
                 self.residual[result.verdict] += 1

@@ -28,9 +28,9 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 from fasthash.errors import ConfigError, DatabaseUnreachable, FasthashError, PreflightFailed
@@ -38,26 +38,30 @@ from fasthash.errors import ConfigError, DatabaseUnreachable, FasthashError, Pre
 PG_MAJOR = "18"
 _USERS_LOCK, _KEEPER_LOCK, _SERVER_LOCK = "users.lock", "keeper.lock", "server.lock"
 _SUPERUSER = "postgres"
-_PORT = 5432
-_SOCKET_NAME = f".s.PGSQL.{_PORT}"
+_SOCKET_NAME = ".s.PGSQL.5432"
 _SOCKET_PATH_MAX_BYTES = 107  # sockaddr_un
 _USER_WAIT_S = 60.0
 _KEEPER_WAIT_S = 600.0  # recovery after a crash may take longer than a user waits
 _STOP_WAIT_S = 60.0
 _ANSWER_WAIT_S = 30.0
-_POLL_S = 0.005
 _LOG_MAX_BYTES = 4 * 1024 * 1024
 _PROTOCOL_3_0 = 196608
 _NO_SUCH_DATABASE = "3D000"
 # Starting, stopping, full, or somebody else is making the same database: each passes by itself.
 _PASSING = ("57P", "53300", "42P04", "23505", "55006")
 _ELSEWHERE = "set FASTHASH_DATA_DIR to another directory, or give --dsn"
-
-# Independent of the locales of the system, and of the changes they see.
-_INITDB = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+_INITDB = [
+    "--encoding=UTF8",
+    "--locale=C",
+    "--locale-provider=builtin",  # no change of the system's locales can spoil an index
+    "--builtin-locale=C.UTF-8",
+    "--auth=trust",  # the socket's directory is closed to others
+    f"--username={_SUPERUSER}",
+    "--no-instructions",
+]
 _SETTINGS = {
     "listen_addresses": "",
-    "port": str(_PORT),
+    "port": "5432",
     "max_connections": "50",
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
@@ -84,9 +88,9 @@ class Server:
     @property
     def dsn(self) -> str:
         """What libpq needs for a connection to the database."""
-        words = {"host": _socket_dir(self.home), "port": _PORT, "dbname": self.database}
-        quoted = {k: str(v).replace("\\", "\\\\").replace("'", "\\'") for k, v in words.items()}
-        return " ".join(f"{k}='{v}'" for k, v in quoted.items()) + f" user={_SUPERUSER}"
+        values = (str(_socket_dir(self.home)), self.database)
+        host, name = (v.replace("\\", "\\\\").replace("'", "\\'") for v in values)
+        return f"host='{host}' port=5432 dbname='{name}' user={_SUPERUSER}"
 
     def release(self) -> None:
         """Gives the claim back; the last one stops the server."""
@@ -99,19 +103,13 @@ class Server:
     def __enter__(self) -> Server:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.release()
 
 
 def data_home() -> Path:
     """The directory of the embedded server unless another is named."""
-    named = os.environ.get("FASTHASH_DATA_DIR")
-    if named:
+    if named := os.environ.get("FASTHASH_DATA_DIR"):
         return Path(named)
     return Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser(), "fasthash")
 
@@ -126,19 +124,15 @@ def ensure(home: Path, database: str = "fasthash") -> Server:
         PreflightFailed: it was made by another version of PostgreSQL, or does not start.
     """
     deadline_s = time.monotonic() + _USER_WAIT_S
-    try:
-        home = _prepare(home)
-        claim = _lock(home / _USERS_LOCK, fcntl.LOCK_SH, deadline_s)
-        if claim is None:
-            raise DatabaseUnreachable(_see_log(home, "is still stopping"))
-        server = Server(home, database, claim)
+    with ExitStack() as undo:
         try:
+            home = _prepare(home)
+            server = Server(home, database, _claim(home, deadline_s))
+            undo.callback(server.release)
             _await_database(home, database, deadline_s)
-        except BaseException:
-            server.release()
-            raise
-    except OSError as error:
-        raise PreflightFailed(f"cannot use {error.filename or home}: {error.strerror}") from error
+        except OSError as error:
+            raise PreflightFailed(f"cannot use {error.filename or home}: {error}") from error
+        undo.pop_all()
     return server
 
 
@@ -163,11 +157,12 @@ def _prepare(home: Path) -> Path:
     except OSError as error:
         raise ConfigError(f"cannot make {home}: {error.strerror}; {_ELSEWHERE}") from error
     if facts.st_uid != os.geteuid():
-        raise ConfigError(f"{home} belongs to another user (uid {facts.st_uid}); {_ELSEWHERE}")
+        raise ConfigError(f"{home} belongs to another user (uid {facts.st_uid}): {_ELSEWHERE}")
     if stat.S_IMODE(facts.st_mode) & 0o077:
-        if not (home / _USERS_LOCK).exists() and any(home.iterdir()):
-            raise ConfigError(f"{home} is open to other users and not empty; {_ELSEWHERE}")
+        if any(home.iterdir()) and not (home / _USERS_LOCK).exists():
+            raise ConfigError(f"{home} is not empty, and open to others: chmod it, {_ELSEWHERE}")
         home.chmod(0o700)
+    _socket_dir(home)
     return home
 
 
@@ -182,8 +177,8 @@ def _socket_dir(home: Path) -> Path:
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
-    if found.st_uid != facts.st_uid or found.st_mode != stat.S_IFDIR | 0o700:
-        raise ConfigError(f"{folder} is in the way: remove it; or {_ELSEWHERE}")
+    if found.st_uid != facts.st_uid or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
+        raise ConfigError(f"{folder} is in the way, remove it; or {_ELSEWHERE}")
     return folder
 
 
@@ -195,40 +190,56 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _try_lock(path: Path, kind: int) -> int | None:
+def _polls(deadline_s: float) -> Iterator[None]:
+    """Comes round soon at first, for a quick start, then less often, for a short log."""
+    pause_s = 0.005
+    while True:
+        yield
+        if time.monotonic() > deadline_s:
+            return
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, 0.25)
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _try_lock(path: Path, kind: int = fcntl.LOCK_EX) -> int | None:
     """The descriptor of the locked file, or None where somebody else has it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return descriptor
+    with ExitStack() as undo:
+        descriptor = _open_lock(path)
+        undo.callback(os.close, descriptor)
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            undo.pop_all()
+            return descriptor
+    return None
 
 
-def _lock(path: Path, kind: int, deadline_s: float) -> int | None:
-    while (descriptor := _try_lock(path, kind)) is None and time.monotonic() < deadline_s:
-        time.sleep(_POLL_S)
-    return descriptor
+def _claim(home: Path, deadline_s: float) -> int:
+    """The claim of one user; waits while a keeper that saw the last one go stops the server."""
+    for _ in _polls(deadline_s):
+        claim = _try_lock(home / _USERS_LOCK, fcntl.LOCK_SH)
+        if claim is not None:
+            return claim
+    raise DatabaseUnreachable(_see_log(home, "is still stopping"))
 
 
 def _await_database(home: Path, database: str, deadline_s: float) -> None:
     """Returns when the database can be used; starts a keeper whenever there is none."""
-    while True:
-        keeper = _try_lock(home / _KEEPER_LOCK, fcntl.LOCK_EX)
-        if keeper is not None:
+    problem: str | None = None
+    for _ in _polls(deadline_s):
+        keeper_lock = _try_lock(home / _KEEPER_LOCK)
+        if keeper_lock is not None:
             try:
-                _start_keeper(home, keeper, deadline_s)
+                _start_keeper(home, keeper_lock, deadline_s)
             finally:
-                os.close(keeper)
+                os.close(keeper_lock)
         problem = _problem(home, database)
         if problem is None:
             return
-        if time.monotonic() > deadline_s:
-            raise DatabaseUnreachable(_see_log(home, f"does not answer ({problem})"))
-        time.sleep(_POLL_S)
+    raise DatabaseUnreachable(_see_log(home, f"does not answer ({problem})"))
 
 
 def _problem(home: Path, database: str) -> str | None:
@@ -274,7 +285,7 @@ def _await_ready(source: BinaryIO) -> None:
     while True:
         head = source.read(5)
         if len(head) < 5:
-            raise ConnectionError("the server closed the connection")
+            raise ConnectionError("it closed the connection")
         kind, length_bytes = struct.unpack("!ci", head)
         body = source.read(length_bytes - 4)
         if kind == b"E":
@@ -286,10 +297,9 @@ def _await_ready(source: BinaryIO) -> None:
 
 def _start_keeper(home: Path, keeper_lock: int, deadline_s: float) -> None:
     """Starts the keeper, which inherits the lock, and waits for its report."""
-    binaries = _binaries()
     _unprivileged()
+    command = [sys.executable, "-S", "-P", "-m", "fasthash.embedded", str(home), _binaries()]
     _check_version(home)
-    arguments = ["-S", "-P", "-m", "fasthash.embedded", str(home), binaries]
     kept = ("PATH", "TZ", "LD_LIBRARY_PATH", "PYTHONHOME")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment |= {"LC_ALL": "C", "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
@@ -298,7 +308,7 @@ def _start_keeper(home: Path, keeper_lock: int, deadline_s: float) -> None:
             log.truncate(0)
         with suppress(subprocess.TimeoutExpired):
             done = subprocess.run(
-                [sys.executable, *arguments],
+                command,
                 cwd="/",
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -309,7 +319,7 @@ def _start_keeper(home: Path, keeper_lock: int, deadline_s: float) -> None:
                 timeout=max(0.0, deadline_s - time.monotonic()),
                 check=False,
             )
-            report = done.stdout.decode(errors="replace").strip()
+            report = done.stdout.decode(errors="replace")
             # No report from a keeper that got going: it was killed, and deserves another.
             if report not in ("ready", "") or done.returncode != 0:
                 raise DatabaseUnreachable(report or _see_log(home, "cannot be kept"))
@@ -356,129 +366,107 @@ def _check_version(home: Path) -> None:
     with suppress(FileNotFoundError):
         found = (home / "pgdata" / "PG_VERSION").read_text().strip()
         if found != PG_MAJOR:
-            raise PreflightFailed(
-                f"{home / 'pgdata'} is of PostgreSQL {found}, not {PG_MAJOR}; {_ELSEWHERE}"
-            )
+            where = home / "pgdata"
+            raise PreflightFailed(f"{where} is of PostgreSQL {found}, not {PG_MAJOR}: {_ELSEWHERE}")
 
 
-class _Keeper:
-    """The process that starts and stops the server."""
-
-    def __init__(self, home: Path, binaries: str) -> None:
-        self.home = home
-        self.data = home / "pgdata"
-        self._binaries = binaries
-
-    def bring_up(self) -> None:
-        """Starts the server, or adopts the one that a killed keeper left; returns when it works."""
-        deadline_s = time.monotonic() + _KEEPER_WAIT_S
-        process: subprocess.Popen[bytes] | None = None
-        while time.monotonic() < deadline_s:
-            if self._answers():
-                return
-            if process is not None and process.poll() is not None:
-                raise DatabaseUnreachable(_see_log(self.home, "does not start"))
-            if process is None:
-                lock = _try_lock(self.home / _SERVER_LOCK, fcntl.LOCK_EX)
-                if lock is not None:
-                    process = self._start(lock)
-                    os.close(lock)
-            time.sleep(_POLL_S)
-        raise DatabaseUnreachable(_see_log(self.home, "does not answer"))
-
-    def keep(self) -> None:
-        """Returns when nobody uses the server and it is stopped."""
-        events: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
-        self._tell(_USERS_LOCK, events)
-        while True:
-            self._tell(_SERVER_LOCK, events)
-            name, lock = events.get()
-            if name == _USERS_LOCK:
-                break
-            os.close(lock)
-            self.bring_up()
-        for number in (signal.SIGINT, signal.SIGQUIT):  # fast, and without a last checkpoint
-            self._signal_server(number)
-            with suppress(queue.Empty):
-                events.get(timeout=_STOP_WAIT_S)
-                return
-
-    def _tell(self, name: str, events: queue.SimpleQueue[tuple[str, int]]) -> None:
-        """Reports when all others have given up a lock, and keeps it."""
-        descriptor = os.open(self.home / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-        def wait() -> None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            events.put((name, descriptor))
-
-        threading.Thread(target=wait, daemon=True).start()
-
-    def _answers(self) -> bool:
-        try:
-            _talk(self.home, _SUPERUSER)
-        except (_Refused, OSError):
-            return False
-        return True
-
-    def _start(self, server_lock: int) -> subprocess.Popen[bytes]:
-        if not (self.data / "PG_VERSION").exists():
-            self._initialize(server_lock)
-        # Stale, by the lock: but believed by PostgreSQL if their pids are in use again.
-        for stale in (self.data / "postmaster.pid", self._socket(".lock"), self._socket()):
-            stale.unlink(missing_ok=True)
-        settings = _SETTINGS | {"unix_socket_directories": str(_socket_dir(self.home))}
-        options = [word for k, v in settings.items() for word in ("-c", f"{k}={v}")]
-        command = self._command("postgres", "-D", str(self.data), *options)
-        return subprocess.Popen(command, stdout=2, pass_fds=(server_lock,))
-
-    def _initialize(self, server_lock: int) -> None:
-        """Runs initdb aside, so that one killed half-way leaves nothing that looks whole."""
-        fresh = self.home / "pgdata.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(fresh, nobody.pw_uid, nobody.pw_gid)
-        options = [*_INITDB, "--auth=trust", f"--username={_SUPERUSER}", "--no-instructions"]
-        command = self._command("initdb", "-D", str(fresh), *options)
-        if subprocess.run(command, stdout=2, pass_fds=(server_lock,), check=False).returncode:
-            raise DatabaseUnreachable(_see_log(self.home, "cannot make its data directory"))
-        fresh.rename(self.data)
-
-    def _command(self, program: str, *arguments: str) -> list[str]:
-        return [*_unprivileged(), str(Path(self._binaries, program)), *arguments]
-
-    def _socket(self, suffix: str = "") -> Path:
-        return _socket_dir(self.home) / (_SOCKET_NAME + suffix)
-
-    def _signal_server(self, number: int) -> None:
-        """Signals the process that listens, whom the kernel names: pid files may be stale."""
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as link:
-            link.connect(os.fsencode(self._socket()))
-            credentials = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            pid: int = struct.unpack("iII", credentials)[0]
-            if pid > 0:  # 0: in another pid namespace
-                os.kill(pid, number)
+def _bring_up(home: Path, binaries: str) -> None:
+    """Starts the server, or adopts the one that a killed keeper left; returns when it works."""
+    process: subprocess.Popen[bytes] | None = None
+    for _ in _polls(time.monotonic() + _KEEPER_WAIT_S):
+        if _problem(home, _SUPERUSER) is None:
+            return
+        if process is None:
+            server_lock = _try_lock(home / _SERVER_LOCK)
+            if server_lock is not None:
+                process = _start_server(home, binaries, server_lock)
+                os.close(server_lock)
+        elif process.poll() is not None:
+            break
+    raise DatabaseUnreachable(_see_log(home, "does not start"))
 
 
-def _report(text: str) -> None:
-    """Tells the starter, who waits for the end of our stdout."""
-    with suppress(OSError):  # it is gone
-        os.write(1, text.encode())
-    os.dup2(0, 1)
+def _start_server(home: Path, binaries: str, server_lock: int) -> subprocess.Popen[bytes]:
+    data, sockets = home / "pgdata", _socket_dir(home)
+    if not (data / "PG_VERSION").exists():
+        _initialize(home, binaries, server_lock)
+    # Stale, by the lock; but PostgreSQL would believe them if their pids were in use again.
+    for stale in (
+        data / "postmaster.pid",
+        sockets / _SOCKET_NAME,
+        sockets / f"{_SOCKET_NAME}.lock",
+    ):
+        stale.unlink(missing_ok=True)
+    settings = _SETTINGS | {"unix_socket_directories": str(sockets)}
+    options = [word for k, v in settings.items() for word in ("-c", f"{k}={v}")]
+    command = [*_unprivileged(), f"{binaries}/postgres", "-D", str(data), *options]
+    return subprocess.Popen(command, stdout=2, pass_fds=(server_lock,))
+
+
+def _initialize(home: Path, binaries: str, server_lock: int) -> None:
+    """Runs initdb aside, so that one killed half-way leaves nothing that looks whole."""
+    fresh = home / "pgdata.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(fresh, nobody.pw_uid, nobody.pw_gid)
+    command = [*_unprivileged(), f"{binaries}/initdb", "-D", str(fresh), *_INITDB]
+    if subprocess.run(command, stdout=2, pass_fds=(server_lock,), check=False).returncode:
+        raise DatabaseUnreachable(_see_log(home, "cannot make its data directory"))
+    fresh.rename(home / "pgdata")
+
+
+def _keep(home: Path, binaries: str) -> None:
+    """Sees that the server runs while it is used; returns when it is stopped."""
+    events: queue.SimpleQueue[tuple[str, int]] = queue.SimpleQueue()
+
+    def watch(name: str) -> None:
+        descriptor = _open_lock(home / name)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        events.put((name, descriptor))
+
+    threading.Thread(target=watch, args=[_USERS_LOCK], daemon=True).start()
+    while True:
+        threading.Thread(target=watch, args=[_SERVER_LOCK], daemon=True).start()
+        name, descriptor = events.get()
+        if name == _USERS_LOCK:
+            break
+        os.close(descriptor)
+        _bring_up(home, binaries)
+    for number in (signal.SIGINT, signal.SIGQUIT):  # fast, and without a last checkpoint
+        _signal_server(home, number)
+        with suppress(queue.Empty):
+            events.get(timeout=_STOP_WAIT_S)
+            return
+
+
+def _signal_server(home: Path, number: int) -> None:
+    """Signals the process that listens, whom the kernel names: pid files may be stale."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as link:
+        link.connect(os.fsencode(_socket_dir(home) / _SOCKET_NAME))
+        pid = struct.unpack("iII", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        if pid > 0:  # 0 is one in another pid namespace
+            os.kill(pid, number)
 
 
 def main() -> None:
     """The keeper process: home, the directory of the binaries; `keeper.lock` is inherited."""
+
+    def report(text: str) -> None:
+        with suppress(OSError):  # the starter is gone
+            os.write(1, text.encode())
+        os.dup2(0, 1)  # it waits for the end of our stdout
+
     if os.fork():
         os._exit(0)  # the starter is not left with a child that it does not know
-    keeper = _Keeper(Path(sys.argv[1]), sys.argv[2])
+    home, binaries = Path(sys.argv[1]), sys.argv[2]
     try:
-        keeper.bring_up()
-        _report("ready")
-        keeper.keep()
+        _bring_up(home, binaries)
+        report("ready")
+        _keep(home, binaries)
     except (FasthashError, OSError) as error:
-        _report(str(error))
+        report(str(error))
         sys.exit(f"fasthash keeper: {error}")
 
 

@@ -10,7 +10,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fasthash.fixity import Root, Verdict
 from fasthash.hashing import Sha256Stream
@@ -57,8 +57,7 @@ class Watch(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """An open regular file inside the roots, with its facts before the read."""
 
     descriptor: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -123,7 +123,8 @@ class Part:
     term: int
     after_id: str | None
     through_id: str
-    results: tuple[Result, ...]
+    rows: int
+    payload: bytes  # the results, packed: see `parts`
     read_bytes: int
     part_no: int = 0
     offset: int = 0
@@ -133,25 +134,6 @@ class Part:
     def segment_no(self) -> int:
         """The name under which the ledger knows it."""
         return self.part_no * PIECES_A_PART + self.offset
-
-    def cut(self, at: int) -> tuple[Part, Part]:
-        """Two pieces: the first `at` results, and the rest."""
-        middle_id = self.results[at - 1].row_id
-        return (
-            replace(self, through_id=middle_id, results=self.results[:at]),
-            replace(
-                self,
-                after_id=middle_id,
-                results=self.results[at:],
-                offset=self.offset + at,
-                read_bytes=0,
-            ),
-        )
-
-    def behind(self, row_id: str) -> Part | None:
-        """The piece behind a row, or None if that is the last."""
-        at = next(i for i, r in enumerate(self.results) if r.row_id == row_id) + 1
-        return self.cut(at)[1] if at < len(self.results) else None
 
 
 @dataclass(frozen=True, slots=True)

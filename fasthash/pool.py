@@ -221,7 +221,7 @@ class Pool:
     async def _take_part(self, worker: Worker, part: Part) -> None:
         self._idle_deaths = 0
         held = worker.units[part.unit_no]
-        begin, held.done = held.done, held.done + len(part.results)
+        begin, held.done = held.done, held.done + part.rows
         complete = held.done >= len(held.unit.tasks)
         now_s = time.monotonic()
         await self.deliver(part, held.unit.tasks[begin : held.done])

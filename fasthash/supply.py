@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from fasthash import parts
 from fasthash.fixity import LeasedRange, Part, Task, Unit, Verdict
 from fasthash.units import UnitSize, share
 
@@ -49,7 +50,7 @@ class Holding:
         for unit in self.in_flight.values():
             yield from (t.row_id for t in unit.tasks)
         for part in self.unsettled.values():
-            yield from (r.row_id for r in part.results)
+            yield from parts.row_ids(part)
 
 
 class Supply:

@@ -12,8 +12,13 @@ _LENGTH = struct.Struct("<I")
 
 def pack(message: object) -> bytes:
     """A message as it goes over the pipe."""
-    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    body = dump(message)
     return _LENGTH.pack(len(body)) + body
+
+
+def dump(message: object) -> bytes:
+    """The body of a message."""
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
 
 
 def unpack(body: bytes) -> Any:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fasthash import child, logs, wire
+from fasthash import child, logs, parts, wire
 from fasthash.errors import ConfigError
 from fasthash.files import (
     WHOLE_FILE_BYTES,
@@ -306,7 +306,8 @@ def _part(unit: Unit, done: int, results: list[Result], inspector: Inspector) ->
         unit.term,
         unit.tasks[done - 1].row_id if done else unit.after_id,
         results[-1].row_id,
-        tuple(results),
+        len(results),
+        parts.pack(results),
         read_bytes,
         sweep=unit.sweep,
     )

@@ -18,6 +18,7 @@ import psycopg
 from fasthash import child, logs, wire
 from fasthash.errors import DatabaseLost
 from fasthash.fixity import Counts, Part
+from fasthash.parts import cut, row_ids
 from fasthash.store import results
 from fasthash.store.results import Tally, Target, UpdateFunctionError
 from fasthash.store.session import CONTENTION, WRITE_TIMEOUT_S, Connection, Session, one_line
@@ -130,7 +131,7 @@ class Writer:
     def _settled(self, tally: Tally) -> Settled:
         settled = Settled(sum(tally.counts.values(), Counts()))
         for part in tally.fenced:
-            settled += Settled(fenced=len(part.results))
+            settled += Settled(fenced=part.rows)
         if tally.left_over:
             settled += self.settle(tally.left_over)
         return settled
@@ -141,7 +142,7 @@ class Writer:
         A row that the database refuses is a residual; one that another session has locked for
         long is left to the last sweep, and is a residual there.
         """
-        if len(parts) == 1 and len(parts[0].results) == 1:
+        if len(parts) == 1 and parts[0].rows == 1:
             part = parts[0]
             return self.session.call(
                 lambda c: self._give_up(c, part, reason, as_residual=refused or part.sweep)
@@ -150,7 +151,7 @@ class Writer:
             middle = len(parts) // 2
             first, second = list(parts[:middle]), list(parts[middle:])
         else:
-            one, two = parts[0].cut(len(parts[0].results) // 2)
+            one, two = cut(parts[0], parts[0].rows // 2)
             first, second = [one], [two]
         return self.settle(first) + self.settle(second)
 
@@ -159,9 +160,9 @@ class Writer:
     ) -> Settled:
         log.warning(
             "row %s cannot be written now: %s",
-            part.results[0].row_id,
+            row_ids(part)[0],
             reason,
-            extra=logs.event("write_refused", row_id=part.results[0].row_id, reason=reason),
+            extra=logs.event("write_refused", row_id=row_ids(part)[0], reason=reason),
         )
         with connection.transaction():
             if not results.fence(connection, self.target, [part]):
@@ -196,14 +197,14 @@ def _receive(source: BinaryIO, parts: queue.Queue[Part | None]) -> None:
 def _batches(parts: queue.Queue[Part | None]) -> Iterator[list[Part]]:
     """What is there, up to the limits of a batch; waits only for the first part."""
     while (part := parts.get()) is not None:
-        batch, rows = [part], len(part.results)
+        batch, rows = [part], part.rows
         while len(batch) < BATCH_PARTS and rows < BATCH_ROWS and not parts.empty():
             following = parts.get()
             if following is None:
                 yield batch
                 return
             batch.append(following)
-            rows += len(following.results)
+            rows += following.rows
         yield batch
 
 

@@ -37,9 +37,12 @@ ON CONFLICT DO NOTHING
 
 -- name: apply
 -- The results of a batch. Each row is locked and judged by what it holds now, not by what it
--- held when it was leased; rows of one batch are locked in key order.
+-- held when it was leased; rows of one batch are locked in key order. Columns whose every value
+-- is the usual one come as empty arrays.
 WITH input AS MATERIALIZED (
-    SELECT i.*
+    SELECT i.range_no, i.row_id, i.path, i.marker, coalesce(i.verdict, 'hashed') AS verdict,
+           i.sha256, i.size_bytes, i.mtime_ns, i.read_at_ns, coalesce(i.reread, false) AS reread,
+           i.detail
     FROM unnest(%(range_no)s::integer[], %(row_id)s::text[]::{id_type}[], %(path)s::text[],
                 %(marker)s::text[], %(verdict)s::text[], %(sha256)b::bytea[],
                 %(size_bytes)s::bigint[], %(mtime_ns)s::bigint[], %(read_at_ns)s::bigint[],

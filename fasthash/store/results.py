@@ -10,16 +10,17 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from fasthash import drift
+from fasthash import parts as packed
 from fasthash.fixity import PIECES_A_PART, Counts, Outcome, Part, Result, Verdict
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import EMPTY, query
 from fasthash.store.session import Connection
 
 _COUNT_NAMES = [f.name for f in fields(Counts)]
-_COLUMNS = (
-    "row_id", "path", "marker", "verdict", "sha256", "size_bytes", "mtime_ns", "read_at_ns",
-    "reread", "detail",
-)  # fmt: skip
+_COLUMNS = Result._fields
+_VERDICT = _COLUMNS.index("verdict")
+# Nearly every row of a backfill: columns that hold nothing else are not sent.
+_USUALLY = {"marker": None, "verdict": "hashed", "reread": False, "detail": None}
 _FAILED = frozenset(
     {
         Verdict.UNREADABLE,
@@ -112,12 +113,12 @@ def left_over(connection: Connection, target: Target, part: Part) -> Part | None
             "end_no": (part.part_no + 1) * PIECES_A_PART,
         },
     ).fetchone()
-    return part if row is None else part.behind(row["through_id"])
+    return part if row is None else packed.behind(part, row["through_id"])
 
 
 def refuse(connection: Connection, target: Target, part: Part, reason: str) -> Counts:
     """The only row of a part goes to the residual, without touching the catalog."""
-    result = part.results[0]
+    result = packed.results(part)[0]
     connection.execute(
         query("result", "refuse"),
         {
@@ -141,43 +142,44 @@ def apply(connection: Connection, target: Target, parts: Sequence[Part]) -> Tall
         psycopg.Error: the transaction failed; nothing of it happened.
     """
     tally = Tally()
-    rows: list[Result] = []
     range_nos: list[int] = []
+    gathered: list[list[Any]] = [[] for _ in _COLUMNS]
     for part in parts:
-        fresh = 0
-        for result in part.results:
-            if result.verdict == Verdict.FRESH:
-                fresh += 1
-            else:
-                rows.append(result)
-                range_nos.append(part.range_no)
-        if fresh:
+        columns = packed.columns(part)
+        if Verdict.FRESH in columns[_VERDICT]:
+            columns, fresh = _without_fresh(columns)
             tally.add(part.range_no, Outcome.FRESH, fresh, 0)
-    if rows:
+        range_nos += [part.range_no] * len(columns[0])
+        for i, column in enumerate(columns):
+            gathered[i] += column
+    if range_nos:
         sweep = any(part.sweep for part in parts)
-        _apply_rows(connection, target, range_nos, rows, tally, sweep)
+        rows = dict(zip(_COLUMNS, gathered, strict=True))
+        _apply_rows(connection, target, {**rows, "range_no": range_nos, "sweep": sweep}, tally)
     if tally.counts:
         _add_counts(connection, target, tally.counts)
     return tally
 
 
+def _without_fresh(columns: packed.Columns) -> tuple[packed.Columns, int]:
+    """The other results, and how many were fresh when they were read."""
+    rows = [row for row in zip(*columns, strict=True) if row[_VERDICT] != Verdict.FRESH]
+    return list(zip(*rows, strict=True)) or [()] * len(columns), len(columns[0]) - len(rows)
+
+
 def _apply_rows(
-    connection: Connection,
-    target: Target,
-    range_nos: list[int],
-    rows: list[Result],
-    tally: Tally,
-    sweep: bool,
+    connection: Connection, target: Target, parameters: dict[str, Any], tally: Tally
 ) -> None:
-    parameters: dict[str, Any] = dict(
-        zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=True)
-    )
-    parameters.update(
-        run_id=target.run_id,
-        range_no=range_nos,
-        overwrite=target.overwrite_drift,
-        sweep=sweep,
-    )
+    parameters["run_id"] = target.run_id
+    parameters["overwrite"] = target.overwrite_drift
+    hashed = [
+        (row_id, sha256)
+        for row_id, sha256 in zip(parameters["row_id"], parameters["sha256"], strict=True)
+        if sha256 is not None
+    ]
+    for name, usual in _USUALLY.items():
+        if all(value == usual for value in parameters[name]):
+            parameters[name] = []  # the statement fills in the usual value
     with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_apply_statement(target.catalog), parameters)
         for range_no, outcome, count, size_bytes, evidence in cursor:
@@ -188,7 +190,7 @@ def _apply_rows(
     for evidence in tally.drifts:
         _add_drift(connection, target, evidence)
     if target.catalog.update_function is not None:
-        _check_written(connection, target, rows, tally)
+        _check_written(connection, target, hashed, tally)
 
 
 def _apply_statement(catalog: Catalog) -> sql.Composed:
@@ -212,14 +214,13 @@ def _add_drift(connection: Connection, target: Target, evidence: dict[str, Any])
 
 
 def _check_written(
-    connection: Connection, target: Target, rows: list[Result], tally: Tally
+    connection: Connection, target: Target, hashed: list[tuple[str, bytes]], tally: Tally
 ) -> None:
     """The site's function has to have written every hash it was given."""
     updated = sum(c.updated for c in tally.counts.values())
-    hashed = [(r.row_id, r.sha256.hex()) for r in rows if r.sha256 is not None]
     found = connection.execute(
         target.catalog.query("result", "unwritten"),
-        {"row_id": [h[0] for h in hashed], "sha256": [h[1] for h in hashed]},
+        {"row_id": [h[0] for h in hashed], "sha256": [h[1].hex() for h in hashed]},
     ).fetchone()
     unwritten = int(found["n"]) if found else 0
     # Rows that moved, or whose drift is held, do not hold the hash and should not.
