@@ -320,8 +320,8 @@ def _start_keeper(home: Path, keeper_lock: int, deadline_s: float) -> None:
                 check=False,
             )
             report = done.stdout.decode(errors="replace")
-            # No report from a keeper that got going: it was killed, and deserves another.
-            if report not in ("ready", "") or done.returncode != 0:
+            # No report, but no failure either: the keeper was killed, and the next may live.
+            if report not in ("ready", "") or done.returncode > 0:
                 raise DatabaseUnreachable(report or _see_log(home, "cannot be kept"))
 
 

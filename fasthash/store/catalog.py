@@ -12,7 +12,7 @@ from psycopg.rows import tuple_row
 from fasthash.config import NO_TYPE, CatalogNames, did_you_mean
 from fasthash.errors import PreflightFailed
 from fasthash.fixity import LeasedRange, Task
-from fasthash.store.queries import EMPTY, query
+from fasthash.store.queries import EMPTY, identifier, query
 from fasthash.store.session import Connection
 
 
@@ -32,7 +32,7 @@ class Catalog:
     metadata_type: str
     estimated_rows: int
     has_type_index: bool
-    update_function: sql.Composable | None = None
+    update_function: tuple[str, ...] | None = None  # its name, with its schema if one was given
 
     @property
     def key(self) -> str:
@@ -44,11 +44,11 @@ class Catalog:
         """What the placeholders of the SQL blocks stand for."""
         names = self.names
         return {
-            "catalog": sql.Identifier(self.schema, names.table),
-            "id": sql.Identifier(names.id),
-            "type": sql.Identifier(names.type),
-            "path": sql.Identifier(names.path),
-            "metadata": sql.Identifier(names.metadata),
+            "catalog": identifier(self.schema, names.table),
+            "id": identifier(names.id),
+            "type": identifier(names.type),
+            "path": identifier(names.path),
+            "metadata": identifier(names.metadata),
             "id_type": _type_name(self.id_type),
             "type_type": _type_name(self.type_type),
             "typeof": sql.SQL("json_typeof" if self.metadata_type == "json" else "jsonb_typeof"),
@@ -155,7 +155,7 @@ def type_parameters(types: Sequence[str]) -> dict[str, object]:
 def read_types(connection: Connection, catalog: Catalog) -> list[str | None]:
     """The distinct types of the catalog, NULL last."""
     name = "types_by_index" if catalog.has_type_index else "types_by_scan"
-    return [r["artifact_type"] for r in connection.execute(catalog.query("catalog", name))]
+    return [r["artifact_type"] for r in connection.execute(catalog.query("catalog", name), {})]
 
 
 def read_boundaries(

@@ -95,7 +95,7 @@ def _check_privileges(connection: Connection, catalog: Catalog, *, writing: bool
         grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(
             sql.Identifier(catalog.schema), role
         )
-        raise PreflightFailed(f"missing privilege; grant it with: {_text(grant, connection)}")
+        raise PreflightFailed(f"missing privilege; grant it with: {grant.as_string(connection)}")
     rows = connection.execute(
         query("preflight", "columns"), {"table_oid": catalog.table_oid}
     ).fetchall()
@@ -113,14 +113,10 @@ def _check_privileges(connection: Connection, catalog: Catalog, *, writing: bool
         grant = sql.SQL("GRANT {} ON {} TO {};").format(
             listed, sql.Identifier(catalog.schema, names.table), role
         )
-        raise PreflightFailed(f"missing privilege; grant it with: {_text(grant, connection)}")
+        raise PreflightFailed(f"missing privilege; grant it with: {grant.as_string(connection)}")
 
 
-def _text(statement: sql.Composable, connection: Connection) -> str:
-    return statement.as_string(connection).replace("%%", "%")
-
-
-def _find_function(connection: Connection, catalog: Catalog, name: str) -> sql.Composable:
+def _find_function(connection: Connection, catalog: Catalog, name: str) -> tuple[str, ...]:
     schema_name, function = parse_table(name)
     found = connection.execute(
         query("preflight", "find_function"),
@@ -132,9 +128,7 @@ def _find_function(connection: Connection, catalog: Catalog, name: str) -> sql.C
         )
     if not found["callable"]:
         raise PreflightFailed(f"this role may not call {name}: GRANT EXECUTE on it")
-    return (
-        sql.Identifier(function) if schema_name is None else sql.Identifier(schema_name, function)
-    )
+    return (function,) if schema_name is None else (schema_name, function)
 
 
 def check_types(connection: Connection, catalog: Catalog, types: Sequence[str]) -> None:

@@ -39,3 +39,8 @@ def query(module: str, name: str, **parts: sql.Composable) -> sql.Composed:
 
 
 EMPTY = sql.SQL("")
+
+
+def identifier(*names: str) -> sql.Identifier:
+    """An identifier for a statement with parameters, where a percent sign has to be doubled."""
+    return sql.Identifier(*(name.replace("%", "%%") for name in names))

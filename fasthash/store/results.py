@@ -13,7 +13,7 @@ from fasthash import drift
 from fasthash import parts as packed
 from fasthash.fixity import PIECES_A_PART, Counts, Outcome, Part, Result, Verdict
 from fasthash.store.catalog import Catalog
-from fasthash.store.queries import EMPTY, query
+from fasthash.store.queries import EMPTY, identifier, query
 from fasthash.store.session import Connection
 
 _COUNT_NAMES = [f.name for f in fields(Counts)]
@@ -195,7 +195,11 @@ def _apply_rows(
 
 def _apply_statement(catalog: Catalog) -> sql.Composed:
     if catalog.update_function is not None:
-        write = query("result", "write_by_function", update_function=catalog.update_function)
+        write = query(
+            "result",
+            "write_by_function",
+            update_function=identifier(*catalog.update_function),
+        )
         called: sql.Composable = query("result", "called")
     else:
         write = catalog.query("result", f"write_{catalog.metadata_type}")

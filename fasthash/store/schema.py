@@ -120,10 +120,11 @@ def grant_statements(connection: Connection, catalog: Catalog, role: str) -> lis
     ]
     if catalog.update_function is not None:
         statements.append(
-            sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {};").format(catalog.update_function, who)
+            sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {};").format(
+                sql.Identifier(*catalog.update_function), who
+            )
         )
-    # Composables double percent signs for the driver; a script does not want that.
-    return [s.as_string(connection).replace("%%", "%") for s in statements]
+    return [s.as_string(connection) for s in statements]
 
 
 def missing_privileges(connection: Connection, needed: dict[str, tuple[str, ...]]) -> list[str]:
@@ -134,5 +135,11 @@ def missing_privileges(connection: Connection, needed: dict[str, tuple[str, ...]
         query("preflight", "ledger_privileges"),
         {"relation": [r for r, _ in pairs], "privilege": [p for _, p in pairs]},
     ).fetchall()
-    name = role["role"] if role else "ROLE"
-    return [f'GRANT {r["privilege"]} ON fasthash.{r["relation"]} TO "{name}";' for r in rows]
+    who = sql.Identifier(role["role"] if role else "")
+    statements = (
+        sql.SQL("GRANT {} ON fasthash.{} TO {};").format(
+            sql.SQL(row["privilege"]), sql.Identifier(row["relation"]), who
+        )
+        for row in rows
+    )
+    return [statement.as_string(connection) for statement in statements]

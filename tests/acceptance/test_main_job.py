@@ -133,9 +133,7 @@ def test_every_row_is_right(
         database.sql(grant)
     started = datetime.now(UTC)
 
-    done = least_privilege.fasthash(
-        "run", "--json", "--root", "/", "--range-rows", "700", status=1
-    )
+    done = least_privilege.fasthash("run", "--json", "--root", "/", "--range-rows", "700", status=1)
 
     summary = json.loads(done.stdout)
     corpus.check(database, started)
@@ -151,7 +149,9 @@ def test_every_row_is_right(
     for name, counts in summary["by_type"].items():
         artifact_type = None if name == "(none)" else name
         mine = Counter(
-            kind for row_id, kind in corpus.expected.items() if corpus.rows[row_id][0] == artifact_type
+            kind
+            for row_id, kind in corpus.expected.items()
+            if corpus.rows[row_id][0] == artifact_type
         )
         assert counts["outcomes"] == {k: mine[k] for k in counts["outcomes"]}, name
     check_drift(database, corpus, done.stderr)

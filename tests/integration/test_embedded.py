@@ -48,7 +48,7 @@ class User:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])},
         )
 
     def dsn(self) -> str:
@@ -107,10 +107,12 @@ def wait_stopped(home: Path) -> None:
 
 
 def is_dead(pid: int) -> bool:
+    """Whether all its threads are: they share its locks, and it may wait as a zombie for them."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        threads = [(t / "stat").read_text() for t in Path(f"/proc/{pid}/task").iterdir()]
     except (FileNotFoundError, ProcessLookupError):
-        return True
+        return not Path(f"/proc/{pid}").exists()
+    return all(text.rpartition(")")[2].split()[0] in "ZX" for text in threads)
 
 
 def kill(*pids: int) -> None:
@@ -274,12 +276,21 @@ def test_stale_files_that_name_a_live_process_are_not_believed(home: Path) -> No
 def test_killed_in_the_middle_of_initdb(home: Path) -> None:
     user = User(home)
     eventually((home / "pgdata.new" / "base").exists, "initdb is at work")
-    kill(*keepers(home))
-    user.kill()
+    kill(user.process.pid, *keepers(home))
+    user.end()
     assert not (home / "pgdata").exists()
     with embedded.ensure(home) as server:
         assert value(server.dsn, "SELECT 1") == 1
     assert not (home / "pgdata.new").exists()
+    wait_stopped(home)
+
+
+def test_a_user_outlives_the_keeper_that_was_to_start_its_server(home: Path) -> None:
+    user = User(home)
+    eventually((home / "pgdata.new" / "base").exists, "initdb is at work")
+    kill(*keepers(home))
+    assert value(user.dsn(), "SELECT 1") == 1
+    user.end()
     wait_stopped(home)
 
 

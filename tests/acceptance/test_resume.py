@@ -1,0 +1,204 @@
+"""Interrupted, joined, limited and restarted runs: one end state, exact counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Database, check_sums, sha256
+
+FILES = 1_200
+SLOW = ("--resolver", "site_resolvers:slow", "--range-rows", "100", "--workers", "2")
+
+
+@pytest.fixture
+def corpus(database: Database) -> Database:
+    """Rows of three types, each with a small file; a few have none."""
+    database.environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    database.make_table()
+    with database.connect() as connection, connection.cursor() as cursor:
+        with cursor.copy(
+            "COPY artifacts (id, artifact_type, file_path, metadata) FROM STDIN"
+        ) as copy:
+            for n in range(FILES):
+                (database.root / f"f{n}").write_bytes(os.urandom(n))
+                copy.write_row((n, f"t{n % 3}", f"f{n}" if n % 60 else f"missing{n}", '{"k": 1}'))
+    return database
+
+
+def expect_all(database: Database) -> None:
+    """Every row with a file has its hash, no other has one."""
+    for row in database.sql("SELECT * FROM artifacts"):
+        metadata = row["metadata"]
+        assert metadata["k"] == 1
+        if row["id"] % 60:
+            assert metadata["file_sha256"] == sha256(database.root / f"f{row['id']}")
+        else:
+            assert metadata == {"k": 1}
+
+
+def wait_for_progress(database: Database, rows: int = 1) -> None:
+    """Waits until so many rows are committed."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        done = database.sql("SELECT count(*) AS n FROM fasthash.journal")[0]["n"]
+        if done >= rows:
+            return
+        time.sleep(0.02)
+    raise AssertionError("no progress")
+
+
+def summary_of(process: subprocess.Popen[str], status: int) -> dict[str, object]:
+    """The summary that a process prints at its end."""
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == status, err
+    assert "Traceback" not in err, err
+    summary: dict[str, object] = json.loads(out)
+    check_sums(summary)
+    return summary
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_and_resumed(corpus: Database, number: signal.Signals, status: int) -> None:
+    process = corpus.start(*SLOW)
+    wait_for_progress(corpus, 100)
+    stopped_at = time.monotonic()
+    process.send_signal(number)
+    first = summary_of(process, status)
+    assert time.monotonic() - stopped_at < 3
+    assert first["state"] == "interrupted"
+    assert corpus.sql("SELECT count(*) AS n FROM fasthash.journal")[0]["n"] == first["rows_updated"]
+    assert not corpus.sql(
+        "SELECT 1 FROM fasthash.checkpoint WHERE state = 'leased' OR attempts > 0"
+    )
+    before = {r["row_id"] for r in corpus.sql("SELECT row_id FROM fasthash.journal")}
+    assert 0 < len(before) < FILES
+
+    second = corpus.run("--workers", "2", "--range-rows", "100")
+
+    assert second["run_id"] == first["run_id"]
+    assert second["state"] == "complete"
+    assert second["outcomes"] == dict(
+        hashed=FILES - 20, confirmed=0, drifted=0, fresh=0, no_file=20, failed=0
+    )
+    expect_all(corpus)
+    rows = corpus.sql("SELECT row_id FROM fasthash.journal")
+    assert len(rows) == len({r["row_id"] for r in rows}) == FILES - 20, "hashed twice"
+
+
+def test_second_run_joins(corpus: Database) -> None:
+    first = corpus.start(*SLOW)
+    wait_for_progress(corpus, 10)
+    second = corpus.start(*SLOW)
+    summaries = [summary_of(p, 0) for p in (first, second)]
+    assert {s["run_id"] for s in summaries} == {1}
+    for summary in summaries:
+        assert summary["state"] == "complete"
+        assert summary["rows_scanned"] == FILES
+        assert summary["rows_updated"] == FILES - 20
+    expect_all(corpus)
+    holders = corpus.sql("SELECT DISTINCT holder_id FROM fasthash.sample WHERE rows > 0")
+    assert len(holders) == 2, "one of them did nothing"
+
+
+def test_new_rows_behind_and_ahead_are_met(corpus: Database) -> None:
+    process = corpus.start(*SLOW)
+    wait_for_progress(corpus, 300)
+    for row_id in (-5, FILES + 5):
+        (corpus.root / f"new{row_id}").write_text("new")
+        corpus.add(row_id, f"new{row_id}", {"k": 1}, "t0")
+    summary = summary_of(process, 0)
+    assert summary["rows_scanned"] == FILES + 2
+    for row_id in (-5, FILES + 5):
+        assert corpus.metadata(row_id)["file_sha256"] == sha256(corpus.root / f"new{row_id}")
+
+
+def test_after_a_complete_run_only_what_is_new(corpus: Database) -> None:
+    assert corpus.run()["run_id"] == 1
+    (corpus.root / "later").write_text("later")
+    corpus.add(5000, "later", None, None)
+    (corpus.root / "missing60").write_text("found again")
+    second = corpus.run()
+    assert second["run_id"] == 2
+    assert second["rows_updated"] == 2
+    assert second["rows_scanned"] == 21, "19 are missing still"
+    assert second["by_type"]["(none)"]["rows_updated"] == 1
+
+
+def test_other_filter_than_the_interrupted_run(corpus: Database) -> None:
+    process = corpus.start("--type", "t1", *SLOW)
+    wait_for_progress(corpus, 20)
+    process.send_signal(signal.SIGINT)
+    summary_of(process, 130)
+    done = corpus.fasthash("run", "--root", str(corpus.root), status=2)
+    assert "run 1" in done.stderr
+    assert "fasthash run --type 't1'" in done.stderr
+    assert "--restart" in done.stderr
+    restarted = corpus.run("--restart")
+    assert restarted["run_id"] == 2
+    assert restarted["rows_scanned"] == FILES
+    expect_all(corpus)
+
+
+def test_type_filter(corpus: Database) -> None:
+    summary = corpus.run("--type", "t2")
+    assert list(summary["by_type"]) == ["t2"]
+    assert summary["rows_scanned"] == FILES // 3
+    rest = corpus.run()
+    assert rest["outcomes"]["fresh"] + rest["outcomes"]["hashed"] == FILES - 20
+    expect_all(corpus)
+
+
+def test_limit_takes_some_and_then_others(corpus: Database) -> None:
+    first = corpus.run("--limit", "250")
+    assert first["rows_scanned"] == 250
+    second = corpus.run("--limit", "250")
+    assert second["rows_scanned"] == 250
+    assert second["outcomes"]["fresh"] == 0
+    last = corpus.run()
+    assert last["state"] == "complete"
+    expect_all(corpus)
+
+
+def test_dry_run_writes_nothing(corpus: Database) -> None:
+    corpus.sql('UPDATE artifacts SET metadata = metadata || \'{"file_sha256": "00"}\' WHERE id = 1')
+    before = corpus.sql("SELECT id, xmin::text, metadata FROM artifacts ORDER BY id")
+    done = corpus.fasthash("run", "--dry-run", "--json", "--root", str(corpus.root), status=1)
+    summary = json.loads(done.stdout)
+    check_sums(summary)
+    assert summary["dry_run"] is True
+    assert summary["outcomes"] == dict(
+        hashed=FILES - 21, confirmed=0, drifted=1, fresh=0, no_file=20, failed=0
+    )
+    assert corpus.sql("SELECT id, xmin::text, metadata FROM artifacts ORDER BY id") == before
+    for table in ("run", "checkpoint", "journal", "drift", "residual", "holder", "sample"):
+        assert corpus.sql(f"SELECT count(*) AS n FROM fasthash.{table}")[0]["n"] == 0
+
+
+def test_killed_coordinator(corpus: Database) -> None:
+    process = corpus.start(*SLOW)
+    wait_for_progress(corpus, 200)
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(children) == 3
+    process.kill()
+    process.communicate(timeout=10)
+    deadline = time.monotonic() + 2
+    while any(Path(f"/proc/{pid}").exists() for pid in children):
+        assert time.monotonic() < deadline, "children outlive the coordinator"
+        time.sleep(0.02)
+    status = json.loads(corpus.fasthash("summary", "--json").stdout)
+    assert status["state"] == "interrupted"
+    started = time.monotonic()
+    summary = corpus.run()
+    assert time.monotonic() - started < 10, "waited for the lease of a dead holder"
+    assert summary["run_id"] == 1
+    assert summary["rows_scanned"] == FILES
+    assert summary["rows_updated"] == FILES - 20
+    expect_all(corpus)

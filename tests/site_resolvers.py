@@ -1,0 +1,31 @@
+"""Resolvers as a site might have them; some misbehave. Named on the command line by tests."""
+
+from __future__ import annotations
+
+import os
+import time
+
+
+def slow(text: str) -> str:
+    """Takes SLOW_S seconds a file, so that a run can be caught in the middle."""
+    time.sleep(float(os.environ.get("SLOW_S", "0.002")))
+    return text
+
+
+def shouting(text: str) -> str:
+    """Prints, which must not reach the channel between the processes."""
+    print("resolving", text)
+    return text
+
+
+def raising(text: str) -> str:
+    """Raises for some."""
+    if "2" in text:
+        raise KeyError(text)
+    return text
+
+
+def prefixed(text: str) -> str | None:
+    """A site's own scheme: `store:NAME` lies under by-name/, all else is unknown."""
+    scheme, _, name = text.partition(":")
+    return f"by-name/{name}" if scheme == "store" else None
