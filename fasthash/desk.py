@@ -7,10 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
-import psycopg
-
 from fasthash.errors import DatabaseRefused
-from fasthash.store.session import Connection, Session, one_line
+from fasthash.store.session import Connection, DatabaseError, Session, one_line
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +35,7 @@ class Desk:
             return await loop.run_in_executor(
                 self._thread, self.session.call, lambda c: work(c, *args, **kwargs)
             )
-        except psycopg.Error as error:
+        except DatabaseError as error:
             raise DatabaseRefused(f"the database refused: {one_line(error)}") from error
 
     def close(self) -> None:

@@ -382,7 +382,9 @@ def _bring_up(home: Path, binaries: str) -> None:
                 process = _start_server(home, binaries, server_lock)
                 os.close(server_lock)
         elif process.poll() is not None:
-            break
+            if process.returncode > 0:
+                break
+            process = None  # it was stopped or killed, and the next may live
     raise DatabaseUnreachable(_see_log(home, "does not start"))
 
 

@@ -67,7 +67,15 @@ class Child:
     async def receive(self) -> object | None:
         """The next message; None when the process is gone."""
         stdout = self.process.stdout
-        return None if stdout is None else await wire.read_async(stdout)
+        if stdout is None:
+            return None
+        try:
+            head = await stdout.readexactly(wire.LENGTH.size)
+            body = await stdout.readexactly(wire.LENGTH.unpack(head)[0])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        message: object = wire.unpack(body)
+        return message
 
     def close_input(self) -> None:
         """Tells the process that nothing more comes: it finishes and exits."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import pickle
 import struct
 from typing import Any, BinaryIO
 
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
 
 
 def pack(message: object) -> bytes:
     """A message as it goes over the pipe."""
     body = dump(message)
-    return _LENGTH.pack(len(body)) + body
+    return LENGTH.pack(len(body)) + body
 
 
 def dump(message: object) -> bytes:
@@ -28,10 +27,10 @@ def unpack(body: bytes) -> Any:
 
 def read(file: BinaryIO) -> Any | None:
     """The next message, waiting for it; None when the other side is gone."""
-    head = file.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
+    head = file.read(LENGTH.size)
+    if len(head) < LENGTH.size:
         return None
-    length: int = _LENGTH.unpack(head)[0]
+    length: int = LENGTH.unpack(head)[0]
     body = file.read(length)
     return unpack(body) if len(body) == length else None
 
@@ -40,12 +39,3 @@ def write(file: BinaryIO, message: object) -> None:
     """Sends a message, waiting until the pipe has taken it."""
     file.write(pack(message))
     file.flush()
-
-
-async def read_async(stream: asyncio.StreamReader) -> Any | None:
-    """The next message; None when the other side is gone."""
-    try:
-        head = await stream.readexactly(_LENGTH.size)
-        return unpack(await stream.readexactly(_LENGTH.unpack(head)[0]))
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None

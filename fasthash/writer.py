@@ -13,15 +13,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import psycopg
-
 from fasthash import child, logs, wire
 from fasthash.errors import DatabaseLost
 from fasthash.fixity import Counts, Part
 from fasthash.parts import cut, row_ids
 from fasthash.store import results
 from fasthash.store.results import Tally, Target, UpdateFunctionError
-from fasthash.store.session import CONTENTION, WRITE_TIMEOUT_S, Connection, Session, one_line
+from fasthash.store.session import (
+    IN_THE_WAY,
+    WRITE_TIMEOUT_S,
+    Connection,
+    DatabaseError,
+    Session,
+    one_line,
+)
 
 log = logging.getLogger("fasthash")
 
@@ -100,7 +105,7 @@ class Writer:
             except _Collision as collision:
                 reason = str(collision)
                 time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))  # noqa: S311
-            except (psycopg.Error, UpdateFunctionError) as error:
+            except (DatabaseError, UpdateFunctionError) as error:
                 return self._settle_pieces(parts, one_line(error), refused=True)
             else:
                 return self._settled(tally)
@@ -119,7 +124,7 @@ class Writer:
                     tally.left_over = self._left_over(connection, held, new)
                 for found in tally.drifts:
                     _log_drift(found)
-        except (*CONTENTION, psycopg.errors.QueryCanceled) as error:
+        except IN_THE_WAY as error:
             raise _Collision(one_line(error)) from error
         return tally
 

@@ -27,12 +27,17 @@ WRITE_TIMEOUT_S = 30
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MOST_S = 5.0
 
+# What callers catch, who do not import the driver themselves.
+DatabaseError = psycopg.Error
+
 # Another session was in the way; the same work may succeed a moment later.
 CONTENTION = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
     psycopg.errors.LockNotAvailable,
 )
+# For the writer, whose statements have a time-out, a statement that took too long is no other.
+IN_THE_WAY = (*CONTENTION, psycopg.errors.QueryCanceled)
 # The server is there but cannot serve now: disk full, out of memory, starting up, shutting down.
 _UNWELL_CLASSES = ("53", "57P", "08", "58")
 
