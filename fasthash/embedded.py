@@ -131,7 +131,8 @@ def ensure(home: Path, database: str = "fasthash") -> Server:
             undo.callback(server.release)
             _await_database(home, database, deadline_s)
         except OSError as error:
-            raise PreflightFailed(f"cannot use {error.filename or home}: {error}") from error
+            reason = error.strerror or str(error)
+            raise PreflightFailed(f"cannot use {error.filename or home}: {reason}") from error
         undo.pop_all()
     return server
 

@@ -85,8 +85,10 @@ class Leasing:
             leases.renew, seat.run_id, seat.holder_id, seat.settings.lease_ttl_s
         )
         for leased in held:
+            was_held = leased.range_no in self.supply.holdings
+            known = self.supply.in_hand(leased.range_no)
             tasks = await self._read(leased, with_segments=True)
-            if leased.range_no in self.supply.holdings:
-                self.supply.reconcile(leased, tasks)
+            if was_held:
+                self.supply.reconcile(leased, known, tasks)
             else:
                 self.supply.add(leased, tasks)

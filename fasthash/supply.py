@@ -81,14 +81,21 @@ class Supply:
             self._queue(holding, Piece(leased.after_id, tasks))
         self.wake()
 
-    def reconcile(self, leased: LeasedRange, tasks: Sequence[Task]) -> None:
+    def in_hand(self, range_no: int) -> set[str]:
+        """The rows of a range that wait, are in flight, or are not settled."""
+        holding = self.holdings.get(range_no)
+        return set() if holding is None else set(holding.known_ids())
+
+    def reconcile(self, leased: LeasedRange, known: set[str], tasks: Sequence[Task]) -> None:
         """Queues rows that are neither committed nor in hand: a commit that a crash undid.
 
         Args:
+            known: what was in hand before the tasks were read; rows may have been settled since.
             tasks: all rows of the range that the database has as not committed, in key order.
         """
-        holding = self.holdings[leased.range_no]
-        known = set(holding.known_ids())
+        holding = self.holdings.get(leased.range_no)
+        if holding is None:
+            return  # lost to another coordinator meanwhile
         run: list[Task] = []
         run_after = before = leased.after_id
         for task in tasks:

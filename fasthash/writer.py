@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from fasthash import child, logs, wire
+from fasthash import child, faults, logs, wire
 from fasthash.errors import DatabaseLost
 from fasthash.fixity import Counts, Part
 from fasthash.parts import cut, row_ids
@@ -25,6 +25,7 @@ from fasthash.store.session import (
     Connection,
     DatabaseError,
     Session,
+    lose_answer,
     one_line,
 )
 
@@ -124,6 +125,8 @@ class Writer:
                     tally.left_over = self._left_over(connection, held, new)
                 for found in tally.drifts:
                     _log_drift(found)
+                faults.reach("before_commit", connection.close)
+            faults.reach("after_commit", lambda: lose_answer(connection))
         except IN_THE_WAY as error:
             raise _Collision(one_line(error)) from error
         return tally

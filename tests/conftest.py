@@ -92,16 +92,27 @@ class Database:
         check_sums(summary)
         return summary
 
-    def start(self, *arguments: str, **kwargs: Any) -> subprocess.Popen[str]:
-        """Starts `fasthash run --json` over the root and returns at once."""
-        return subprocess.Popen(
-            self.command("run", "--json", "--root", str(self.root), *arguments),
-            env=self.env(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **kwargs,
+    def start(self, *arguments: str, stderr_file: Path | None = None) -> subprocess.Popen[str]:
+        """Starts `fasthash run --json` over the root and returns at once.
+
+        Its output goes to pipes, or with `stderr_file` to that file and nowhere.
+        """
+        log = (
+            subprocess.PIPE
+            if stderr_file is None
+            else os.open(stderr_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         )
+        try:
+            return subprocess.Popen(
+                self.command("run", "--json", "--root", str(self.root), *arguments),
+                env=self.env(),
+                stdout=subprocess.PIPE if stderr_file is None else subprocess.DEVNULL,
+                stderr=log,
+                text=True,
+            )
+        finally:
+            if stderr_file is not None:
+                os.close(log)
 
     def make_table(self, id_type: str = "bigint", metadata_type: str = "jsonb") -> None:
         """The default catalog table, empty."""

@@ -126,6 +126,12 @@ def is_away(error: psycopg.Error, connection: Connection | None) -> bool:
     )
 
 
+def lose_answer(connection: Connection) -> None:
+    """For tests: the connection breaks after COMMIT was done, before its answer arrived."""
+    connection.close()
+    raise psycopg.OperationalError("the connection was lost during COMMIT")
+
+
 class Session:
     """A connection that outlives the server's restarts.
 

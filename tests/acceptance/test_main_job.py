@@ -73,11 +73,13 @@ class Corpus:
             self.truth[row_id] = Path(path)
 
     def load(self, database: Database) -> None:
-        with database.connect() as connection, connection.cursor() as cursor:
-            with cursor.copy("COPY artifacts FROM STDIN") as copy:
-                for row_id, (artifact_type, path, metadata) in self.rows.items():
-                    text = None if metadata is None else json.dumps(metadata)
-                    copy.write_row((row_id, artifact_type, path, text, f"dedup {row_id}"))
+        with (
+            database.connect() as connection,
+            connection.cursor().copy("COPY artifacts FROM STDIN") as copy,
+        ):
+            for row_id, (artifact_type, path, metadata) in self.rows.items():
+                text = None if metadata is None else json.dumps(metadata)
+                copy.write_row((row_id, artifact_type, path, text, f"dedup {row_id}"))
 
     def check(self, database: Database, started: datetime) -> None:
         """Compares whole rows: the three keys are right, and nothing else has changed."""

@@ -21,13 +21,14 @@ def corpus(database: Database) -> Database:
     """Rows of three types, each with a small file; a few have none."""
     database.environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     database.make_table()
-    with database.connect() as connection, connection.cursor() as cursor:
-        with cursor.copy(
-            "COPY artifacts (id, artifact_type, file_path, metadata) FROM STDIN"
-        ) as copy:
-            for n in range(FILES):
-                (database.root / f"f{n}").write_bytes(os.urandom(n))
-                copy.write_row((n, f"t{n % 3}", f"f{n}" if n % 60 else f"missing{n}", '{"k": 1}'))
+    with (
+        database.connect() as connection,
+        connection.cursor() as cursor,
+        cursor.copy("COPY artifacts (id, artifact_type, file_path, metadata) FROM STDIN") as copy,
+    ):
+        for n in range(FILES):
+            (database.root / f"f{n}").write_bytes(os.urandom(n))
+            copy.write_row((n, f"t{n % 3}", f"f{n}" if n % 60 else f"missing{n}", '{"k": 1}'))
     return database
 
 
@@ -83,9 +84,14 @@ def test_stopped_and_resumed(corpus: Database, number: signal.Signals, status: i
 
     assert second["run_id"] == first["run_id"]
     assert second["state"] == "complete"
-    assert second["outcomes"] == dict(
-        hashed=FILES - 20, confirmed=0, drifted=0, fresh=0, no_file=20, failed=0
-    )
+    assert second["outcomes"] == {
+        "hashed": FILES - 20,
+        "confirmed": 0,
+        "drifted": 0,
+        "fresh": 0,
+        "no_file": 20,
+        "failed": 0,
+    }
     expect_all(corpus)
     rows = corpus.sql("SELECT row_id FROM fasthash.journal")
     assert len(rows) == len({r["row_id"] for r in rows}) == FILES - 20, "hashed twice"
@@ -172,9 +178,14 @@ def test_dry_run_writes_nothing(corpus: Database) -> None:
     summary = json.loads(done.stdout)
     check_sums(summary)
     assert summary["dry_run"] is True
-    assert summary["outcomes"] == dict(
-        hashed=FILES - 21, confirmed=0, drifted=1, fresh=0, no_file=20, failed=0
-    )
+    assert summary["outcomes"] == {
+        "hashed": FILES - 21,
+        "confirmed": 0,
+        "drifted": 1,
+        "fresh": 0,
+        "no_file": 20,
+        "failed": 0,
+    }
     assert corpus.sql("SELECT id, xmin::text, metadata FROM artifacts ORDER BY id") == before
     for table in ("run", "checkpoint", "journal", "drift", "residual", "holder", "sample"):
         assert corpus.sql(f"SELECT count(*) AS n FROM fasthash.{table}")[0]["n"] == 0
