@@ -86,7 +86,10 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LeasedRange:
-    """A range as its holder knows it: rows of one type with after_id < id <= through_id."""
+    """A range as its holder knows it: rows of one type with after_id < id <= through_id.
+
+    `leased_before` says that parts of it may be committed already.
+    """
 
     range_no: int
     artifact_type: str | None
@@ -94,6 +97,7 @@ class LeasedRange:
     through_id: str
     pass_no: int
     term: int
+    leased_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

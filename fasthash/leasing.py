@@ -10,6 +10,7 @@ from fasthash.lease import ranges_wanted
 from fasthash.seat import Seat
 from fasthash.store import catalog as catalogs
 from fasthash.store import leases
+from fasthash.store.session import Connection
 from fasthash.supply import Supply
 
 POLL_S = 0.2
@@ -21,6 +22,7 @@ class Leasing:
     def __init__(self, seat: Seat, supply: Supply) -> None:
         self.seat = seat
         self.supply = supply
+        self._highest_term = 0
 
     async def run(self) -> None:
         """Until the run is done by everybody, or the supply is stopped."""
@@ -31,7 +33,7 @@ class Leasing:
                 await self._reload()
             finished = supply.finished()
             if finished:
-                await seat.ledger.call(leases.finish, seat.run_id, finished)
+                await self._finish(finished)
                 supply.wake()
             if await self._lease_more():
                 continue
@@ -62,20 +64,42 @@ class Leasing:
             granted = await self._grant(wanted)
         supply.running_out = not granted
         for leased in granted:
-            supply.add(leased, await self._read(leased, with_segments=leased.term > 1))
+            supply.add(leased, await self._read(leased, with_segments=leased.leased_before))
         return bool(granted)
 
     async def _grant(self, wanted: int) -> list[LeasedRange]:
         seat = self.seat
-        return await seat.ledger.call(
-            leases.grant, seat.run_id, seat.holder_id, wanted, seat.settings.lease_ttl_s
+        granted = await seat.ledger.call(
+            leases.grant,
+            seat.run_id,
+            seat.holder_id,
+            self._highest_term + 1,
+            wanted,
+            seat.settings.lease_ttl_s,
         )
+        self._highest_term = max([self._highest_term, *(r.term for r in granted)])
+        return granted
 
     async def _read(self, leased: LeasedRange, *, with_segments: bool) -> list[Task]:
         seat = self.seat
         return await seat.ledger.call(
             catalogs.read_range, seat.catalog, seat.run_id, leased, with_segments=with_segments
         )
+
+    async def _finish(self, finished: list[LeasedRange]) -> None:
+        """Marks ranges as done, unless the connection is lost over it.
+
+        A crash may have undone commits that were reported to us; the ranges are then found
+        again, still leased, when the ledger is read anew.
+        """
+        seat = self.seat
+        connections = seat.connections
+
+        def finish(connection: Connection) -> None:
+            if seat.connections == connections:
+                leases.finish(connection, seat.run_id, seat.holder_id, finished)
+
+        await seat.ledger.call(finish)
 
     async def _reload(self) -> None:
         """After a lost connection the ledger is the truth: a crash may have undone commits."""
@@ -84,6 +108,9 @@ class Leasing:
         held = await seat.ledger.call(
             leases.renew, seat.run_id, seat.holder_id, seat.settings.lease_ttl_s
         )
+        terms = {leased.range_no: leased.term for leased in held}
+        holdings = self.supply.holdings
+        self.supply.drop([n for n, h in holdings.items() if terms.get(n) != h.leased.term])
         for leased in held:
             was_held = leased.range_no in self.supply.holdings
             known = self.supply.in_hand(leased.range_no)

@@ -49,7 +49,7 @@ class Seat:
         )
         self.pulse = Desk(Session(settings.dsn, "heartbeat", settings.db_timeout_s, self._claim))
         self.lost_connection = False
-        self._connections = 0
+        self.connections = 0
 
     async def take(self) -> Start:
         """Opens the run and sits down.
@@ -80,8 +80,8 @@ class Seat:
 
     def _connected(self, connection: Connection) -> None:
         """A second connection means that the first was lost."""
-        self._connections += 1
-        self.lost_connection = self._connections > 1
+        self.connections += 1
+        self.lost_connection = self.connections > 1
 
     def _claim(self, connection: Connection) -> None:
         leases.claim_alive(connection, self.holder_id)

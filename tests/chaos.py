@@ -32,7 +32,7 @@ from pgserver import PgServer, embedded_binaries, older_binaries
 from fasthash.store import reports, session
 
 ROWS = 1_500
-ROUND_AT_MOST_S = 120.0
+ROUND_AT_MOST_S = 60.0
 
 
 @dataclass
@@ -79,6 +79,7 @@ class Round:
         self.processes: list[subprocess.Popen[str]] = []
         self.seen_pids: set[int] = set()
         name = f"chaos_{report.rounds}"
+        (folder / "log").unlink(missing_ok=True)
         with psycopg.connect(server.dsn, autocommit=True) as admin:
             admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             admin.execute(f"CREATE DATABASE {name}")
@@ -243,6 +244,7 @@ class Round:
         while not self.complete():
             if time.monotonic() > deadline:
                 self.report.hangs += 1
+                self.explain()
                 break
             if all(p.poll() is not None for p in self.processes):
                 self.start()
@@ -262,6 +264,19 @@ class Round:
         except psycopg.OperationalError:
             return False
         return bool(rows) and rows[-1]["state"] == "complete"
+
+    def explain(self) -> None:
+        """What a hanging run is doing, for the person who has to find out why."""
+        for statement in (
+            "SELECT * FROM fasthash.run",
+            "SELECT * FROM fasthash.checkpoint WHERE state <> 'done'",
+            "SELECT * FROM fasthash.holder ORDER BY holder_id DESC LIMIT 3",
+            "SELECT pid, application_name, state, wait_event, query FROM pg_stat_activity "
+            "WHERE datname = current_database()",
+        ):
+            for row in self.database.sql(statement):
+                print(row, file=sys.stderr)
+        print(Path(self.folder / "log").read_text()[-4000:], file=sys.stderr)
 
     def finish(self) -> None:
         """Waits for the coordinators to end by themselves; nothing may be left behind."""
@@ -293,6 +308,12 @@ class Round:
         }:
             report.miscounted += 1
             print("MISCOUNTED", runs, summary["outcomes"], wanted, file=sys.stderr)
+            for row in database.sql(
+                "SELECT * FROM fasthash.checkpoint WHERE pass_no > 0 OR planned_rows <> "
+                "hashed + confirmed + drifted + fresh + no_file + failed"
+            ):
+                print(row, file=sys.stderr)
+            print(Path(self.folder / "log").read_text()[-6000:], file=sys.stderr)
         written = wanted["hashed"] + wanted["drifted"]
         journal = database.sql(
             "SELECT count(*) AS n, count(DISTINCT row_id) AS rows FROM fasthash.journal"

@@ -80,9 +80,11 @@ FROM unnest(%(range_no)s::integer[], %(artifact_type)s::text[], %(after_id)s::te
 
 -- name: grant_ranges
 -- Leases: pending ranges, and those whose holder is dead or whose time is over. The term rises,
--- which fences the old holder off; an attempt is counted only where a holder was lost.
+-- which fences the old holder off; an attempt is counted only where a holder was lost. It rises to
+-- a number that this holder has never had: a crash of the server may have undone a lease, and
+-- results of that one are still on their way.
 WITH picked AS (
-    SELECT c.run_id, c.range_no
+    SELECT c.run_id, c.range_no, c.term > 0 AS leased_before
     FROM fasthash.checkpoint c
     WHERE c.run_id = %(run_id)s AND c.state <> 'done'
       AND (c.state = 'pending'
@@ -93,19 +95,21 @@ WITH picked AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE fasthash.checkpoint c
-SET state = 'leased', holder_id = %(holder_id)s, term = c.term + 1,
+SET state = 'leased', holder_id = %(holder_id)s, term = greatest(c.term + 1, %(least_term)s),
     attempts = c.attempts + (c.state = 'leased')::integer,
     expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s)
 FROM picked p
 WHERE c.run_id = p.run_id AND c.range_no = p.range_no
-RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term
+RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term,
+          p.leased_before
 
 -- name: renew_leases
 -- Every range this holder still holds, for another time to live.
 UPDATE fasthash.checkpoint c
 SET expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s)
 WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'leased'
-RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term
+RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term,
+          true AS leased_before
 
 -- name: release_leases
 -- A graceful stop: what is held goes back, and no attempt is counted.
@@ -120,7 +124,7 @@ WITH finished AS (
     SET state = 'done', holder_id = NULL, expires_at = NULL
     FROM unnest(%(range_no)s::integer[], %(term)s::integer[]) AS f (range_no, term)
     WHERE c.run_id = %(run_id)s AND c.range_no = f.range_no AND c.term = f.term
-      AND c.state = 'leased'
+      AND c.state = 'leased' AND c.holder_id = %(holder_id)s
     RETURNING c.range_no
 )
 DELETE FROM fasthash.segment s

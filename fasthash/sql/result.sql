@@ -1,11 +1,11 @@
 -- name: fence
 -- First statement of every result transaction: the ranges that are still held under the term
 -- they were handed out with, locked until the commit.
-SELECT c.range_no
+SELECT c.range_no, c.term
 FROM fasthash.checkpoint c
 JOIN unnest(%(range_no)s::integer[], %(term)s::integer[]) AS f (range_no, term)
   ON f.range_no = c.range_no AND f.term = c.term
-WHERE c.run_id = %(run_id)s AND c.state = 'leased'
+WHERE c.run_id = %(run_id)s AND c.state = 'leased' AND c.holder_id = %(holder_id)s
 ORDER BY c.range_no
 FOR UPDATE OF c
 

@@ -97,10 +97,16 @@ def live_holders(connection: Connection, run_id: int) -> list[int]:
 
 
 def add_holder(connection: Connection, run_id: int, host: str, pid: int) -> int:
-    """Joins a run; the number names this coordinator in its leases."""
-    row = connection.execute(
-        query("lease", "add_holder"), {"run_id": run_id, "host": host, "pid": pid}
-    ).fetchone()
+    """Joins a run; the number names this coordinator in its leases.
+
+    This commit waits for the disk, and with it the run's own: a crash of the server that gave the
+    numbers to somebody else would let two processes pass the same fence.
+    """
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit = on")
+        row = connection.execute(
+            query("lease", "add_holder"), {"run_id": run_id, "host": host, "pid": pid}
+        ).fetchone()
     if row is None:
         raise LookupError("INSERT .. RETURNING gave no row")
     return int(row["holder_id"])
@@ -248,15 +254,22 @@ def cut_unmet(unmet: Sequence[tuple[str | None, str]], range_rows: int) -> list[
 
 
 def grant(
-    connection: Connection, run_id: int, holder_id: int, ranges: int, ttl_s: float
+    connection: Connection, run_id: int, holder_id: int, least_term: int, ranges: int, ttl_s: float
 ) -> list[LeasedRange]:
-    """Leases up to so many ranges: pending ones, and those of dead or late holders."""
+    """Leases up to so many ranges: pending ones, and those of dead or late holders.
+
+    Args:
+        least_term: above every term that this holder was ever granted.
+        ranges: how many at the most.
+        ttl_s: their life in seconds.
+    """
     rows = connection.execute(
         query("lease", "grant_ranges"),
         {
             "run_id": run_id,
             "holder_id": holder_id,
             "alive": live_holders(connection, run_id),
+            "least_term": least_term,
             "ranges": ranges,
             "ttl_s": ttl_s,
         },
@@ -277,13 +290,16 @@ def renew(connection: Connection, run_id: int, holder_id: int, ttl_s: float) -> 
     return [LeasedRange(**row) for row in rows]
 
 
-def finish(connection: Connection, run_id: int, ranges: Iterable[LeasedRange]) -> None:
+def finish(
+    connection: Connection, run_id: int, holder_id: int, ranges: Iterable[LeasedRange]
+) -> None:
     """Ranges whose rows are all committed are done."""
     done = list(ranges)
     connection.execute(
         query("lease", "finish_ranges"),
         {
             "run_id": run_id,
+            "holder_id": holder_id,
             "range_no": [r.range_no for r in done],
             "term": [r.term for r in done],
         },
@@ -296,8 +312,14 @@ def release(connection: Connection, run_id: int, holder_id: int) -> None:
 
 
 def is_planned_and_done(connection: Connection, run_id: int) -> bool:
-    """Completes the run if all of it is done; whether it is complete now."""
-    connection.execute(query("lease", "complete_run"), {"run_id": run_id})
+    """Completes the run if all of it is done; whether it is complete now.
+
+    This commit waits for the disk, and with it everything that was committed before: what is
+    reported as complete survives a crash of the server.
+    """
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit = on")
+        connection.execute(query("lease", "complete_run"), {"run_id": run_id})
     row = connection.execute(query("lease", "run_state"), {"run_id": run_id}).fetchone()
     return row is None or row["state"] != "running"
 

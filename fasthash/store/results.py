@@ -75,13 +75,13 @@ def fence(connection: Connection, target: Target, parts: Sequence[Part]) -> list
         query("result", "fence"),
         {
             "run_id": target.run_id,
+            "holder_id": target.holder_id,
             "range_no": [n for n, _ in terms],
             "term": [t for _, t in terms],
         },
     )
-    held = {row["range_no"] for row in rows}
-    newest = dict(terms)  # sorted: the highest term of a range stands last
-    return [p for p in parts if p.range_no in held and p.term == newest[p.range_no]]
+    held = {(row["range_no"], row["term"]) for row in rows}
+    return [p for p in parts if (p.range_no, p.term) in held]
 
 
 def claim_parts(connection: Connection, target: Target, parts: Sequence[Part]) -> list[Part]:
