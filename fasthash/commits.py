@@ -28,7 +28,10 @@ class Ledgerkeeper(Protocol):
         """A part is on its way."""
 
     def settled(self, part: Part) -> None:
-        """A part is committed, or fenced off."""
+        """A part is committed."""
+
+    def fenced(self, part: Part) -> None:
+        """A part was refused, because its lease is over."""
 
 
 class Commits:
@@ -43,7 +46,6 @@ class Commits:
         self.keeper = keeper
         self.counts = Counts()
         self.read_bytes = 0
-        self.fenced = 0
         self.unsettled: dict[int, Part] = {}
         self.unsettled_rows = 0
         self._last_part_no = 0
@@ -52,6 +54,7 @@ class Commits:
         self._room.set()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._settled = asyncio.Event()
         self._sending = asyncio.Lock()
 
     async def deliver(self, part: Part) -> None:
@@ -117,16 +120,29 @@ class Commits:
 
     def _settle(self, receipt: Receipt) -> None:
         self.counts += receipt.counts
-        self.fenced += receipt.fenced
         for part_no in receipt.part_nos:
             part = self.unsettled.pop(part_no, None)
             if part is not None:
                 self.unsettled_rows -= part.rows
-                self.keeper.settled(part)
+                if part_no in receipt.fenced:
+                    self.keeper.fenced(part)
+                else:
+                    self.keeper.settled(part)
+        self._settled.set()
         if self.unsettled_rows < UNSETTLED_ROWS_AT_MOST:
             self._room.set()
         if not self.unsettled:
             self._empty.set()
+
+    async def settle_sent(self) -> None:
+        """Waits until every part that was sent before this call is settled.
+
+        Receipts come in order: none is under way then that was written before the call.
+        """
+        last = self._last_part_no
+        while any(part_no <= last for part_no in self.unsettled):
+            self._settled.clear()
+            await self._settled.wait()
 
     async def drain(self) -> None:
         """Waits until every part is settled."""

@@ -77,7 +77,7 @@ class Coordinator:
         self.heartbeat = Heartbeat(seat, start, self.supply, self.commits, progress)
         self.pool = Pool(seat.worker_setup(), self.supply, self._deliver, self.heartbeat.root_gone)
         self.heartbeat.pool = self.pool
-        self.leasing = Leasing(seat, self.supply)
+        self.leasing = Leasing(seat, self.supply, self.commits)
         self.stopped_by: int | None = None
 
     async def work(self) -> FasthashError | None:

@@ -10,7 +10,7 @@ from typing import Any
 from fasthash import files, logs
 from fasthash.commits import Commits
 from fasthash.fixity import Counts, RootGone
-from fasthash.lease import SAMPLE_EVERY_S, LeaseClock
+from fasthash.lease import SAMPLE_EVERY_S, SEEN_EVERY_S, LeaseClock
 from fasthash.pool import Pool
 from fasthash.progress import Position, Progress
 from fasthash.seat import Seat, Start
@@ -53,7 +53,8 @@ class Heartbeat:
                 await self.report()
             if self._missing_root is not None:
                 await self._look_for_root()
-            await asyncio.sleep(min(1.0, self._clock.renew_every_s / 4))
+            await self.seat.pulse.call(leases.be_seen, self.seat.holder_id)
+            await asyncio.sleep(min(SEEN_EVERY_S, self._clock.renew_every_s / 4))
 
     async def show(self) -> None:
         """Shows the progress, and what holds it, until cancelled."""

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 RENEWALS_A_LEASE = 5
 SAMPLE_EVERY_S = 5.0
+# A coordinator gives a sign of life this often; one without a session and without a sign for the
+# grace is dead, and its ranges are free at once. Two that had lost only their connections took
+# each other's ranges, again and again, before there was a grace.
+SEEN_EVERY_S = 0.5
+RECONNECT_GRACE_S = 1.5
 # A range that was lost so often is cut in two, down to the row that does the harm.
 ATTEMPTS_BEFORE_SPLIT = 3
 # A last sweep that still finds rows is followed by another, so often.

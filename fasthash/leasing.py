@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from fasthash.commits import Commits
 from fasthash.fixity import LeasedRange, Task
 from fasthash.lease import ranges_wanted
 from fasthash.seat import Seat
@@ -19,9 +20,11 @@ POLL_S = 0.2
 class Leasing:
     """Keeps a supply filled from the checkpoint table."""
 
-    def __init__(self, seat: Seat, supply: Supply) -> None:
+    def __init__(self, seat: Seat, supply: Supply, commits: Commits) -> None:
         self.seat = seat
         self.supply = supply
+        self.commits = commits
+        self._connection_no = seat.connections  # whose view of the ledger ours rests on
         self._highest_term = 0
 
     async def run(self) -> None:
@@ -29,8 +32,9 @@ class Leasing:
         seat, supply = self.seat, self.supply
         while not supply.stopped:
             supply.changed.clear()
-            if seat.lost_connection:
+            if seat.connections != self._connection_no:
                 await self._reload()
+                continue
             finished = supply.finished()
             if finished:
                 await self._finish(finished)
@@ -93,18 +97,22 @@ class Leasing:
         again, still leased, when the ledger is read anew.
         """
         seat = self.seat
-        connections = seat.connections
 
         def finish(connection: Connection) -> None:
-            if seat.connections == connections:
+            if seat.connections == self._connection_no:
                 leases.finish(connection, seat.run_id, seat.holder_id, finished)
 
         await seat.ledger.call(finish)
 
     async def _reload(self) -> None:
-        """After a lost connection the ledger is the truth: a crash may have undone commits."""
+        """After a lost connection the ledger is the truth: a crash may have undone commits.
+
+        Also commits that the writer has reported, or is about to: so what it was sent is
+        settled first, and then compared with what the ledger knows.
+        """
         seat = self.seat
-        seat.lost_connection = False
+        self._connection_no = seat.connections
+        await self.commits.settle_sent()
         held = await seat.ledger.call(
             leases.renew, seat.run_id, seat.holder_id, seat.settings.lease_ttl_s
         )

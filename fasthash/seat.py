@@ -48,8 +48,7 @@ class Seat:
             Session(settings.dsn, "coordinator", settings.db_timeout_s, self._connected)
         )
         self.pulse = Desk(Session(settings.dsn, "heartbeat", settings.db_timeout_s, self._claim))
-        self.lost_connection = False
-        self.connections = 0
+        self.connections = 0  # of the ledger, counted: more than one means that one was lost
 
     async def take(self) -> Start:
         """Opens the run and sits down.
@@ -79,9 +78,7 @@ class Seat:
         )
 
     def _connected(self, connection: Connection) -> None:
-        """A second connection means that the first was lost."""
         self.connections += 1
-        self.lost_connection = self.connections > 1
 
     def _claim(self, connection: Connection) -> None:
         leases.claim_alive(connection, self.holder_id)

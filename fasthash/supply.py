@@ -74,7 +74,11 @@ class Supply:
         self._waiters: set[asyncio.Future[None]] = set()
 
     def add(self, leased: LeasedRange, tasks: Sequence[Task]) -> None:
-        """Takes over a range with the rows of it that are not committed."""
+        """Takes over a range with the rows of it that are not committed.
+
+        A crash of the server may have undone an earlier lease of it: that one is forgotten.
+        """
+        self.drop([leased.range_no])
         holding = Holding(leased)
         self.holdings[leased.range_no] = holding
         if tasks:
@@ -179,8 +183,13 @@ class Supply:
         if holding is not None:
             holding.unsettled[part.part_no] = part
 
+    def fenced(self, part: Part) -> None:
+        """A part was refused because its lease is over: the range is not ours under that term."""
+        if self._holding(part) is not None:
+            self.drop([part.range_no])
+
     def settled(self, part: Part) -> None:
-        """A part is committed, or fenced off."""
+        """A part is committed."""
         holding = self._holding(part)
         if holding is not None:
             holding.unsettled.pop(part.part_no, None)

@@ -52,11 +52,11 @@ class WriterSetup:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Parts that are settled: committed, committed before, or fenced off."""
+    """Parts that are settled: committed, committed before, or fenced off (named apart, too)."""
 
     part_nos: tuple[int, ...]
     counts: Counts
-    fenced: int = 0
+    fenced: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of some parts: rows counted, and rows dropped because of a later lease."""
+    """What became of some parts: rows counted, and parts dropped because of a later lease."""
 
     counts: Counts = Counts()
-    fenced: int = 0
+    fenced: frozenset[int] = frozenset()
 
     def __add__(self, other: Settled) -> Settled:
-        return Settled(self.counts + other.counts, self.fenced + other.fenced)
+        return Settled(self.counts + other.counts, self.fenced | other.fenced)
 
 
 class _Collision(Exception):
@@ -137,9 +137,8 @@ class Writer:
         return [p for p in old if p is not None]
 
     def _settled(self, tally: Tally) -> Settled:
-        settled = Settled(sum(tally.counts.values(), Counts()))
-        for part in tally.fenced:
-            settled += Settled(fenced=part.rows)
+        fenced = frozenset(part.part_no for part in tally.fenced)
+        settled = Settled(sum(tally.counts.values(), Counts()), fenced)
         if tally.left_over:
             settled += self.settle(tally.left_over)
         return settled
@@ -174,7 +173,7 @@ class Writer:
         )
         with connection.transaction():
             if not results.fence(connection, self.target, [part]):
-                return Settled(fenced=1)
+                return Settled(fenced=frozenset({part.part_no}))
             if results.claim_parts(connection, self.target, [part]) and as_residual:
                 return Settled(results.refuse(connection, self.target, part, reason))
         return Settled()
@@ -232,10 +231,11 @@ def main() -> None:
         for batch in _batches(parts):
             settled = writer.settle(batch)
             if settled.fenced:
+                rows = sum(p.rows for p in batch if p.part_no in settled.fenced)
                 log.warning(
-                    "%d late results dropped: another coordinator holds their ranges now",
-                    settled.fenced,
-                    extra=logs.event("fenced", rows=settled.fenced),
+                    "%d late results dropped: their ranges are no longer ours",
+                    rows,
+                    extra=logs.event("fenced", rows=rows),
                 )
             names = tuple(p.part_no for p in batch)
             wire.write(sink, Receipt(names, settled.counts, settled.fenced))

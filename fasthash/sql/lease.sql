@@ -53,6 +53,19 @@ JOIN pg_locks l ON l.locktype = 'advisory' AND l.classid = 1178686568 AND l.objs
                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 WHERE h.run_id = %(run_id)s
 
+-- name: unhurt_holders
+-- Holders from whom no range is taken before its time: those alive, and those that were seen a
+-- moment ago, who may have lost no more than a connection.
+SELECT h.holder_id
+FROM fasthash.holder h
+WHERE h.run_id = %(run_id)s
+  AND (h.holder_id = ANY (%(alive)s::integer[])
+       OR h.seen_at > clock_timestamp() - make_interval(secs => %(grace_s)s))
+
+-- name: be_seen
+-- A sign of life.
+UPDATE fasthash.holder h SET seen_at = clock_timestamp() WHERE h.holder_id = %(holder_id)s
+
 -- name: lock_plan
 -- The planning state, locked: one planner at a time.
 SELECT r.state, r.pass_no, r.plan_types, r.plan_type_no, r.plan_after_id, r.plan_done,

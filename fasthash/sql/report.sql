@@ -1,3 +1,7 @@
+-- name: one_moment
+-- First statement of a transaction whose statements all see the ledger as of now.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
+
 -- name: latest_run
 -- The run that was started last.
 SELECT max(r.run_id) AS run_id FROM fasthash.run r
@@ -52,6 +56,7 @@ ORDER BY d.drift_id
 -- name: holders
 -- The coordinators of a run and the ranges each holds.
 SELECT h.holder_id, h.host, h.pid, h.started_at, h.seen_at, h.report,
+       extract(epoch FROM clock_timestamp() - h.seen_at)::float8 AS seen_ago_s,
        (SELECT count(*) FROM fasthash.checkpoint c
         WHERE c.run_id = h.run_id AND c.holder_id = h.holder_id AND c.state = 'leased') AS leases,
        (SELECT min(c.expires_at) FROM fasthash.checkpoint c
@@ -62,15 +67,16 @@ WHERE h.run_id = %(run_id)s
 ORDER BY h.holder_id
 
 -- name: recent_rate
--- Rows and bytes a second over the last minute of samples, all coordinators together.
-SELECT coalesce(sum(s.rows_per_s), 0)::float8 AS rows_per_s,
-       coalesce(sum(s.bytes_per_s), 0)::float8 AS bytes_per_s
+-- Rows and bytes a second over the last minute of samples, all live coordinators together; NULL
+-- where there are no two samples to compare.
+SELECT sum(s.rows_per_s)::float8 AS rows_per_s, sum(s.bytes_per_s)::float8 AS bytes_per_s
 FROM (SELECT (max(s.rows) - min(s.rows)) / nullif(extract(epoch FROM max(s.at) - min(s.at)), 0)
                  AS rows_per_s,
              (max(s.bytes) - min(s.bytes)) / nullif(extract(epoch FROM max(s.at) - min(s.at)), 0)
                  AS bytes_per_s
       FROM fasthash.sample s
       WHERE s.run_id = %(run_id)s AND s.at > clock_timestamp() - interval '1 minute'
+        AND s.holder_id = ANY (%(alive)s::integer[])
       GROUP BY s.holder_id) s
 
 -- name: range_states

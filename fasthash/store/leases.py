@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from fasthash.fixity import LeasedRange
-from fasthash.lease import SWEEPS_AT_MOST
+from fasthash.lease import RECONNECT_GRACE_S, SWEEPS_AT_MOST
 from fasthash.store.catalog import Catalog, read_boundaries, read_types, read_unmet
 from fasthash.store.queries import query
 from fasthash.store.session import Connection
@@ -94,6 +94,11 @@ def live_holders(connection: Connection, run_id: int) -> list[int]:
     """The coordinators of a run whose database session is alive."""
     rows = connection.execute(query("lease", "live_holders"), {"run_id": run_id})
     return [r["holder_id"] for r in rows]
+
+
+def be_seen(connection: Connection, holder_id: int) -> None:
+    """A sign of life from a coordinator; also what finds a lost connection soon."""
+    connection.execute(query("lease", "be_seen"), {"holder_id": holder_id})
 
 
 def add_holder(connection: Connection, run_id: int, host: str, pid: int) -> int:
@@ -263,12 +268,20 @@ def grant(
         ranges: how many at the most.
         ttl_s: their life in seconds.
     """
+    unhurt = connection.execute(
+        query("lease", "unhurt_holders"),
+        {
+            "run_id": run_id,
+            "alive": live_holders(connection, run_id),
+            "grace_s": RECONNECT_GRACE_S,
+        },
+    )
     rows = connection.execute(
         query("lease", "grant_ranges"),
         {
             "run_id": run_id,
             "holder_id": holder_id,
-            "alive": live_holders(connection, run_id),
+            "alive": [row["holder_id"] for row in unhurt],
             "least_term": least_term,
             "ranges": ranges,
             "ttl_s": ttl_s,

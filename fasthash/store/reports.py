@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fasthash.errors import ConfigError
@@ -13,6 +14,8 @@ from fasthash.store.session import Connection, Row
 from fasthash.summary import RunSummary
 
 FETCH_ROWS = 2_000
+
+Rows = Generator[Row, None, None]
 
 
 def resolve_run(connection: Connection, run_id: int | None) -> int:
@@ -31,25 +34,39 @@ def resolve_run(connection: Connection, run_id: int | None) -> int:
 
 
 def read_summary(connection: Connection, run_id: int) -> RunSummary:
-    """The figures of a run.
+    """The figures of a run, as of one moment.
 
     A run that is marked as running, but that no live coordinator works on, was interrupted.
 
     Raises:
         ConfigError: there is no such run.
     """
-    run = read_run(connection, run_id)
-    residual = connection.execute(query("report", "residual_counts"), {"run_id": run_id})
-    return RunSummary(
-        run_id,
-        run["kind"],
-        _true_state(connection, run),
-        run["started_at"],
-        run["finished_at"],
-        run["seconds"],
-        read_counts(connection, run_id),
-        {row["reason"]: row["n"] for row in residual},
-    )
+    alive = leases.live_holders(connection, run_id)
+    with _one_moment(connection):
+        run = read_run(connection, run_id)
+        residual = connection.execute(query("report", "residual_counts"), {"run_id": run_id})
+        return RunSummary(
+            run_id,
+            run["kind"],
+            _true_state(run, alive),
+            run["started_at"],
+            run["finished_at"],
+            run["seconds"],
+            read_counts(connection, run_id),
+            {row["reason"]: row["n"] for row in residual},
+        )
+
+
+@contextmanager
+def _one_moment(connection: Connection) -> Iterator[None]:
+    """Several statements see the ledger as of one moment, so that their figures agree.
+
+    Who is alive has to be asked before: a run that is completed in between is then seen as
+    complete. The other way round it would look interrupted.
+    """
+    with connection.transaction():
+        connection.execute(query("report", "one_moment"))
+        yield
 
 
 def read_counts(connection: Connection, run_id: int) -> dict[str | None, Counts]:
@@ -59,55 +76,84 @@ def read_counts(connection: Connection, run_id: int) -> dict[str | None, Counts]
 
 
 def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
-    """What a run is doing: state, counts, rate, holders and their reports."""
-    run = read_run(connection, run_id)
-    total = sum(read_counts(connection, run_id).values(), Counts())
-    rate = connection.execute(query("report", "recent_rate"), {"run_id": run_id}).fetchone()
-    alive = set(leases.live_holders(connection, run_id))
-    holders = connection.execute(query("report", "holders"), {"run_id": run_id}).fetchall()
-    states = connection.execute(query("report", "range_states"), {"run_id": run_id})
-    state = _true_state(connection, run)
-    rows_per_s = rate["rows_per_s"] if rate and state == "running" else 0.0
-    left = max(0, run["rows_expected"] - total.scanned) if run["rows_expected"] else None
+    """What a run is doing as of one moment: state, counts, rate, holders and their reports.
+
+    A rate is None where the run goes on but there are no two samples of it yet.
+    """
+    alive = leases.live_holders(connection, run_id)
+    with _one_moment(connection):
+        run = read_run(connection, run_id)
+        total = sum(read_counts(connection, run_id).values(), Counts())
+        states = connection.execute(query("report", "range_states"), {"run_id": run_id}).fetchall()
+        holders = connection.execute(query("report", "holders"), {"run_id": run_id}).fetchall()
+        rates = connection.execute(
+            query("report", "recent_rate"), {"run_id": run_id, "alive": alive}
+        ).fetchone()
+    state = _true_state(run, alive)
+    if state != "running" or rates is None:
+        rates = {"rows_per_s": 0.0, "bytes_per_s": 0.0}
+    live = [h for h in holders if h["holder_id"] in alive]
+    left = (run["rows_expected"] or 0) - total.scanned
     return {
         "run_id": run_id,
         "kind": run["kind"],
         "state": state,
+        "superseded": run["superseded"],
         "catalog": run["catalog"],
         "started_at": run["started_at"],
         "finished_at": run["finished_at"],
-        "seconds": run["seconds"],
+        "seconds": run["seconds"] + (_unreported_s(live) if state == "running" else 0.0),
         "rows_scanned": total.scanned,
         "rows_expected": run["rows_expected"],
         "drift_events": total.drifted,
         "rows_skipped_no_file": total.no_file,
         "rows_failed": total.failed,
         "bytes_hashed": total.bytes_hashed,
-        "rows_per_s": rows_per_s,
-        "bytes_per_s": rate["bytes_per_s"] if rate and state == "running" else 0.0,
-        "eta_s": left / rows_per_s if left is not None and rows_per_s > 0 else None,
+        **rates,
+        "eta_s": _eta_s(left, rates["rows_per_s"], live),
         "ranges": {row["state"]: row["n"] for row in states},
         "holders": [{**h, "alive": h["holder_id"] in alive} for h in holders],
         "error": run["error"],
     }
 
 
-def iterate_residual(connection: Connection, run_id: int, reason: str | None) -> Iterator[Row]:
-    """The rows that got no verdict, streamed."""
-    with connection.transaction(), connection.cursor(name="residual") as cursor:
-        cursor.itersize = FETCH_ROWS
-        cursor.execute(query("report", "residual_list"), {"run_id": run_id, "reason": reason})
-        yield from cursor
+def _unreported_s(live: list[Row]) -> float:
+    """How long the run has gone on since its last report, which is when its clock is read."""
+    return max(0.0, min((h["seen_ago_s"] for h in live), default=0.0))
+
+
+def _eta_s(left: int, rows_per_s: float | None, live: list[Row]) -> float | None:
+    """The seconds until the rest is done at this rate.
+
+    None where nothing moves or is known, and for the last files, which all are being read: how
+    long these take has nothing to do with the rows before them.
+    """
+    being_read = sum("path" in w for h in live for w in h["report"].get("workers", ()))
+    return left / rows_per_s if rows_per_s and left > being_read else None
+
+
+def iterate_residual(connection: Connection, run_id: int, reason: str | None) -> Rows:
+    """The rows that got no verdict, streamed, as of one moment."""
+    yield from _stream(connection, "residual_list", {"run_id": run_id, "reason": reason})
 
 
 def iterate_drift(
     connection: Connection, run_id: int | None, kind: str | None, *, only_open: bool
-) -> Iterator[Row]:
+) -> Rows:
     """The drifts of one run or of all, streamed in the order they were found."""
     parameters = {"run_id": run_id, "kind": kind, "open": only_open}
-    with connection.transaction(), connection.cursor(name="drift") as cursor:
+    yield from _stream(connection, "drift_list", parameters)
+
+
+def _stream(connection: Connection, name: str, parameters: dict[str, Any]) -> Rows:
+    """The rows of a query, a block at a time.
+
+    The server keeps the result (WITH HOLD) and no transaction stays open: somebody who leaves
+    the list in a pager overnight does not keep the database from vacuuming.
+    """
+    with connection.cursor(name=name, withhold=True) as cursor:
         cursor.itersize = FETCH_ROWS
-        cursor.execute(query("report", "drift_list"), parameters)
+        cursor.execute(query("report", name), parameters)
         yield from cursor
 
 
@@ -123,7 +169,5 @@ def read_run(connection: Connection, run_id: int) -> Row:
     return row
 
 
-def _true_state(connection: Connection, run: Row) -> str:
-    if run["state"] == "running" and not leases.live_holders(connection, run["run_id"]):
-        return "interrupted"
-    return str(run["state"])
+def _true_state(run: Row, alive: list[int]) -> str:
+    return "interrupted" if run["state"] == "running" and not alive else str(run["state"])

@@ -1,0 +1,152 @@
+"""What a run is doing, for a person: the text of `fasthash status`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from fasthash.cli.tables import shorten
+from fasthash.logs import printable
+from fasthash.summary import human_bytes, human_seconds
+
+# A live coordinator reports every 5 seconds; one that has been silent for longer is stuck.
+SILENT_AFTER_S = 20.0
+BAR_COLUMNS = 40
+
+
+def status_text(status: dict[str, Any], columns: int) -> str:
+    """The status as lines of at most so many columns (errors wrap, paths are shortened)."""
+    lines = [*_heading(status, columns), "", *_progress(status), "", *_holders(status, columns)]
+    if status["error"]:
+        lines += ["", *_wrapped(f"error: {status['error']}", "  ", columns)]
+    lines += _what_next(status)
+    while not lines[-1]:
+        lines.pop()
+    return "\n".join(lines)
+
+
+def _heading(status: dict[str, Any], columns: int) -> Iterator[str]:
+    took = human_seconds(status["seconds"])
+    how = {"running": f"running for {took}", "complete": f"complete in {took}"}
+    state = how.get(status["state"], f"{status['state']} after {took}")
+    what = f"run {status['run_id']} ({status['kind']}) of {status['catalog']}: {state}"
+    yield from _wrapped(what, "", columns)
+    finished = status["finished_at"]
+    ended = f", ended {utc(finished)}" if finished is not None else ""
+    yield f"began {utc(status['started_at'])}{ended}"
+
+
+def utc(time: datetime | None) -> str:
+    """A time in UTC to the second."""
+    if time is None:
+        return "(unknown)"
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _progress(status: dict[str, Any]) -> Iterator[str]:
+    state, scanned, expected = status["state"], status["rows_scanned"], status["rows_expected"]
+    of = ""
+    if state != "complete" and expected is not None:
+        of = f" of {expected:,}"
+        if 0 < scanned <= expected:
+            # Rounded down: 100% is said of nothing that is not done.
+            filled = scanned * BAR_COLUMNS // expected
+            bar = "#" * filled + "." * (BAR_COLUMNS - filled)
+            yield f"  [{bar}] {scanned * 1000 // expected / 10}%"
+    elif state == "running":
+        of = " (how many there are is still being counted)"
+    yield f"  rows    {scanned:,}{of}, {human_bytes(status['bytes_hashed'])} hashed"
+    if state == "running":
+        yield f"  speed   {_speed(status)}"
+    if status["eta_s"] is not None:
+        yield f"  to go   about {human_seconds(status['eta_s'])}"
+    counts = (status["drift_events"], status["rows_skipped_no_file"], status["rows_failed"])
+    yield "  found   drift {:,}, missing {:,}, failed {:,}".format(*counts)
+    ranges = status["ranges"]
+    parts = [f"{ranges[s]:,} {s}" for s in ("done", "leased", "pending") if s in ranges]
+    yield f"  ranges  {', '.join(parts) or 'none yet'}"
+
+
+def _speed(status: dict[str, Any]) -> str:
+    if status["rows_per_s"] is None:
+        return "not known yet"
+    rates = f"{status['rows_per_s']:,.0f} rows/s, {human_bytes(status['bytes_per_s'])}/s"
+    return f"{rates} committed in the last minute"
+
+
+def _holders(status: dict[str, Any], columns: int) -> Iterator[str]:
+    """Who works on the run; of those who are gone only the ones that left something behind."""
+    gone = []
+    for holder in status["holders"]:
+        if holder["alive"] or holder["leases"]:
+            yield from _holder(holder, columns)
+        else:
+            gone.append(holder)
+    if gone:
+        last = max(gone, key=lambda h: h["seen_at"])
+        others = f" and {len(gone) - 1:,} before it" if len(gone) > 1 else ""
+        seen = f"gone, last heard of {utc(last['seen_at'])}{others}"
+        yield from _wrapped(f"{last['host']}, pid {last['pid']}: {seen}", "  ", columns)
+
+
+def _holder(holder: dict[str, Any], columns: int) -> Iterator[str]:
+    alive, report, ago_s = holder["alive"], holder["report"], holder["seen_ago_s"]
+    leases = f"{holder['leases']:,} lease{'' if holder['leases'] == 1 else 's'}"
+    ago = human_seconds(max(0.0, ago_s))
+    if not alive:
+        state = f"DEAD, last heard of {ago} ago, holds {leases}"
+    elif ago_s > SILENT_AFTER_S:
+        state = f"alive but SILENT for {ago}, {leases}"
+    else:
+        state = f"alive, {leases}, reported {ago} ago"
+    yield from _wrapped(f"{holder['host']}, pid {holder['pid']}: {state}", "  ", columns)
+    if report.get("held"):
+        yield from _wrapped(f"HELD: {report['held']}", "    ", columns)
+    if report.get("stuck"):
+        lead = "    WAITING for the first byte of "
+        yield lead + shorten(printable(report["stuck"]), columns - len(lead))
+    yield from _workers(report.get("workers", ()), columns)
+
+
+def _workers(workers: Sequence[dict[str, Any]], columns: int) -> Iterator[str]:
+    """A line a worker: the file it is (or was, when its coordinator died) in."""
+    if workers:
+        yield "    worker           for      read       speed  file"
+    for worker in workers:
+        if worker.get("path") is None:
+            yield f"    {worker['pid']:>7}  idle"
+            continue
+        seconds, read = worker.get("seconds", 0.0), worker.get("read_bytes", 0)
+        # What a file's first moments say of the speed is chance.
+        speed = f"{human_bytes(read / seconds)}/s" if seconds >= 1 else ""
+        lead = (
+            f"    {worker['pid']:>7}  {human_seconds(seconds):>11}  {human_bytes(read):>8}"
+            f"  {speed:>10}  "
+        )
+        yield lead + shorten(printable(worker["path"]), max(12, columns - len(lead)))
+
+
+def _wrapped(text: str, indent: str, columns: int) -> list[str]:
+    return textwrap.wrap(
+        printable(text),
+        columns,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_on_hyphens=False,
+    )
+
+
+def _what_next(status: dict[str, Any]) -> list[str]:
+    run_id, state = status["run_id"], status["state"]
+    lines = []
+    if status["superseded"]:
+        lines.append("given up: `fasthash run --restart` began another run")
+    elif state in ("interrupted", "failed"):
+        lines.append("`fasthash run` goes on from here")
+    if status["drift_events"]:
+        lines.append(f"`fasthash drift list --run {run_id}` shows the drift")
+    if status["rows_skipped_no_file"] or status["rows_failed"]:
+        lines.append(f"`fasthash residual {run_id}` lists the rows without a verdict")
+    return ["", *(f"  {line}" for line in lines)] if lines else []
