@@ -27,6 +27,7 @@ from fasthash.store.session import (
     Session,
     lose_answer,
     one_line,
+    transaction,
 )
 
 log = logging.getLogger("fasthash")
@@ -115,7 +116,7 @@ class Writer:
     def _commit(self, connection: Connection, parts: Sequence[Part]) -> Tally:
         """One transaction; nothing of it happened if it raises."""
         try:
-            with connection.transaction():
+            with transaction(connection):
                 held = results.fence(connection, self.target, parts)
                 new = results.claim_parts(connection, self.target, held) if held else []
                 tally = results.apply(connection, self.target, new)
@@ -171,7 +172,7 @@ class Writer:
             reason,
             extra=logs.event("write_refused", row_id=row_ids(part)[0], reason=reason),
         )
-        with connection.transaction():
+        with transaction(connection):
             if not results.fence(connection, self.target, [part]):
                 return Settled(fenced=frozenset({part.part_no}))
             if results.claim_parts(connection, self.target, [part]) and as_residual:

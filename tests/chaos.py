@@ -313,7 +313,12 @@ class Round:
                 "hashed + confirmed + drifted + fresh + no_file + failed"
             ):
                 print(row, file=sys.stderr)
-            print(Path(self.folder / "log").read_text()[-6000:], file=sys.stderr)
+            print(
+                "\n".join(
+                    x for x in (self.folder / "log").read_text().splitlines() if "DRIFT" not in x
+                ),
+                file=sys.stderr,
+            )
         written = wanted["hashed"] + wanted["drifted"]
         journal = database.sql(
             "SELECT count(*) AS n, count(DISTINCT row_id) AS rows FROM fasthash.journal"

@@ -12,7 +12,7 @@ from fasthash.fixity import LeasedRange
 from fasthash.lease import RECONNECT_GRACE_S, SWEEPS_AT_MOST
 from fasthash.store.catalog import Catalog, read_boundaries, read_types, read_unmet
 from fasthash.store.queries import query
-from fasthash.store.session import Connection
+from fasthash.store.session import Connection, transaction
 
 # One plan step cuts so many rows at the most; a sweep takes more, for it reads the whole table.
 PLAN_ROWS = 100_000
@@ -107,7 +107,7 @@ def add_holder(connection: Connection, run_id: int, host: str, pid: int) -> int:
     This commit waits for the disk, and with it the run's own: a crash of the server that gave the
     numbers to somebody else would let two processes pass the same fence.
     """
-    with connection.transaction():
+    with transaction(connection):
         connection.execute("SET LOCAL synchronous_commit = on")
         row = connection.execute(
             query("lease", "add_holder"), {"run_id": run_id, "host": host, "pid": pid}
@@ -139,7 +139,7 @@ def plan_more(
     Returns:
         Whether ranges were added.
     """
-    with connection.transaction():
+    with transaction(connection):
         plan = connection.execute(query("lease", "lock_plan"), {"run_id": run_id}).fetchone()
         if plan is None or plan["state"] != "running" or plan["plan_done"]:
             return False
@@ -330,7 +330,7 @@ def is_planned_and_done(connection: Connection, run_id: int) -> bool:
     This commit waits for the disk, and with it everything that was committed before: what is
     reported as complete survives a crash of the server.
     """
-    with connection.transaction():
+    with transaction(connection):
         connection.execute("SET LOCAL synchronous_commit = on")
         connection.execute(query("lease", "complete_run"), {"run_id": run_id})
     row = connection.execute(query("lease", "run_state"), {"run_id": run_id}).fetchone()
@@ -339,7 +339,7 @@ def is_planned_and_done(connection: Connection, run_id: int) -> bool:
 
 def leave(connection: Connection, run_id: int, holder_id: int, error: str | None) -> None:
     """This coordinator stops before the end of the run."""
-    with connection.transaction():
+    with transaction(connection):
         release(connection, run_id, holder_id)
         connection.execute(
             query("lease", "leave_run"),

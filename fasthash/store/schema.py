@@ -9,7 +9,7 @@ from psycopg import sql
 from fasthash.errors import NotInitialized, PreflightFailed
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query, script
-from fasthash.store.session import Connection
+from fasthash.store.session import Connection, transaction
 
 # Applied in this order, each in a transaction of its own; never changed once released.
 MIGRATIONS: Sequence[str] = ("schema_001",)
@@ -77,7 +77,7 @@ def migrate(connection: Connection) -> list[int]:
         The versions that were applied; none where all was there.
     """
     applied = []
-    with connection.transaction():
+    with transaction(connection):
         # Two `init` at once: the second waits, and finds all done.
         connection.execute("SELECT pg_advisory_xact_lock(1178686568)")
         for version in range(ledger_version(connection) + 1, VERSION + 1):

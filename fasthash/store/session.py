@@ -6,7 +6,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -124,6 +125,22 @@ def is_away(error: psycopg.Error, connection: Connection | None) -> bool:
         or connection.broken
         or state.startswith(_UNWELL_CLASSES)
     )
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """A transaction block that either has committed at its end or raises.
+
+    The driver's own leaves without a word, and without a COMMIT, when the connection was closed
+    inside the block.
+
+    Raises:
+        psycopg.Error: it has not committed, or the answer to COMMIT was lost.
+    """
+    with connection.transaction():
+        yield
+        if connection.closed:
+            raise psycopg.OperationalError("the connection was lost before COMMIT")
 
 
 def lose_answer(connection: Connection) -> None:
