@@ -4,13 +4,19 @@ In the order the data flows:
 
 - `cli`           commands; the only place with click and tqdm
 - `config`        settings from flags, environment and file
+- `embedded`      the PostgreSQL that is used when none is configured
+- `register`      a directory into catalog rows; `demo` a catalog with something of everything
+- `main_job`      preflight, then a run or a dry run (`dryrun`)
 - `coordinator`   a run from beginning to end
-- `opening`       which run to work on
+- `seat`          who this coordinator is, and its connections (`desk`); `opening` finds the run
+- `leasing`       keeps the supply filled from the checkpoint table, finishes ranges
+- `heartbeat`     renews leases, reports, holds the run when it has to
 - `supply`        leased ranges into units
-- `pool`          worker processes
+- `pool`          worker processes (`child`), whose state lies in shared memory (`slot`)
 - `worker`        units in, verdicts out
 - `files`         the only place that opens files
 - `hashing`       bytes to digests
+- `parts`         results packed by columns, sent as messages (`wire`)
 - `commits`       results to the writer, until they are settled
 - `writer`        results into one fenced transaction a batch
 - `store`         the only place that talks to PostgreSQL; its text lies in `sql/`

@@ -18,6 +18,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", "PGSERVICEFILE")
 
 
+# `--dsn embedded:NAME`
+EMBEDDED = "embedded:"
+
+
 class Parsed(click.ParamType[Any]):
     """A value with a unit, parsed by one of `fasthash.config`'s functions."""
 
@@ -71,8 +75,8 @@ database_options = combine(
     config_option,
     option(
         "--dsn",
-        help="libpq connection string; without it (and without PGHOST, PGSERVICE and the like) "
-        "an embedded PostgreSQL is used.",
+        help="libpq connection string, or embedded:NAME.  [default: libpq's variables (PGHOST, "
+        "PGSERVICE..) if any is set, else embedded:fasthash]",
     ),
 )
 
@@ -117,18 +121,28 @@ def catalog_names(values: dict[str, Any]) -> CatalogNames:
 def find_dsn(dsn: str | None) -> str:
     """The connection string to use: as given, libpq's own, or the embedded server's.
 
+    Args:
+        dsn: a libpq connection string, `embedded:NAME` for a database of the embedded server,
+            or None for libpq's own variables, or where they are not set the embedded server.
+
     Raises:
         ConfigError: it is malformed, or the embedded server cannot be had.
     """
-    if dsn:
+    name = "fasthash"
+    if dsn and dsn.startswith(EMBEDDED):
+        name = dsn.removeprefix(EMBEDDED) or name
+    elif dsn:
         from fasthash.store.session import check_dsn  # noqa: PLC0415
 
         return check_dsn(dsn)
-    if any(os.environ.get(name) for name in LIBPQ_VARIABLES):
+    elif any(os.environ.get(variable) for variable in LIBPQ_VARIABLES):
         return ""
     from fasthash import embedded  # noqa: PLC0415
 
-    server = embedded.ensure(embedded.data_home())
+    # The server's connection string leaves settings open, and these would fill them in.
+    for variable in [v for v in os.environ if v.startswith("PG")]:
+        del os.environ[variable]
+    server = embedded.ensure(embedded.data_home(), name)
     click.get_current_context().call_on_close(server.release)
     return server.dsn
 

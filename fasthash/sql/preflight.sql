@@ -39,8 +39,9 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_s
   AND n.nspname NOT LIKE 'pg\_%%'
 
 -- name: columns
--- The columns of a table with their types, and what this role may do with them.
-SELECT a.attname::text AS name, format_type(a.atttypid, NULL) AS type,
+-- The columns of a table with their types, and what this role may do with them. The modifier -1
+-- prints char(n) as bpchar: `character` would mean char(1) in a cast.
+SELECT a.attname::text AS name, format_type(a.atttypid, -1) AS type,
        has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS selectable,
        has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS updatable,
        has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS insertable,
@@ -78,7 +79,7 @@ WHERE p.proname = %(function)s
   AND CASE WHEN %(schema)s::text IS NULL
            THEN n.nspname = ANY (current_schemas(false)) ELSE n.nspname = %(schema)s END
   AND p.pronargs - p.pronargdefaults <= 2 AND p.pronargs >= 2
-  AND format_type(p.proargtypes[0], NULL) = %(id_type)s || '[]'
+  AND p.proargtypes[0] = to_regtype(%(id_type)s || '[]')
   AND format_type(p.proargtypes[1], NULL) = 'jsonb[]'
 
 -- name: registered_roots

@@ -7,11 +7,13 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 SELECT max(r.run_id) AS run_id FROM fasthash.run r
 
 -- name: run_row
--- One run, with the time that any coordinator was at work on it.
+-- One run, with the time that any coordinator was at work on it (greatest: a server's clock may
+-- be set back).
 SELECT r.run_id, r.kind, r.state, r.superseded, r.options, r.started_at, r.finished_at, r.pass_no,
        r.plan_done, r.rows_planned, r.rows_expected, r.error, r.catalog, r.host,
        coalesce((SELECT sum(extract(epoch FROM upper(t.busy) - lower(t.busy)))
-                 FROM (SELECT unnest(range_agg(tstzrange(h.started_at, greatest(h.started_at, h.seen_at)))) AS busy
+                 FROM (SELECT unnest(range_agg(tstzrange(
+                           h.started_at, greatest(h.started_at, h.seen_at)))) AS busy
                        FROM fasthash.holder h WHERE h.run_id = r.run_id) t), 0)::float8 AS seconds
 FROM fasthash.run r
 WHERE r.run_id = %(run_id)s

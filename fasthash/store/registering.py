@@ -17,7 +17,7 @@ from fasthash.store import schema
 from fasthash.store.catalog import Catalog, find_catalog
 from fasthash.store.preflight import check_server
 from fasthash.store.queries import EMPTY, identifier, query
-from fasthash.store.session import Connection, Row, one_line
+from fasthash.store.session import Connection, Row, one_line, transaction
 
 CONTENT_HASH = "content_hash"
 # No statement is open for longer than it takes to find so many files: a walk may last for hours,
@@ -51,7 +51,7 @@ def prepare(connection: Connection, names: CatalogNames) -> Target:
     if found is not None:
         _check_columns(connection, find_catalog(connection, names))
     _make_ledger(connection, may_create=facts["may_create_schema"], database=facts["database"])
-    with connection.transaction():
+    with transaction(connection):
         _take_turns(connection)
         created = _find_table(connection, names) is None
         if created:
@@ -80,8 +80,10 @@ def add_files(
     """
     try:
         _fill_stage(connection, files)
-        with connection.transaction():
+        with transaction(connection):
             _take_turns(connection)
+            # What is reported as added survives a crash of the server.
+            connection.execute("SET LOCAL synchronous_commit = on")
             added = connection.execute(_add_staged(target), {}).rowcount
             connection.execute(query("register", "add_root"), {"path": root, "host": host})
     except (psycopg.IntegrityError, psycopg.DataError) as error:

@@ -98,6 +98,7 @@ def test_stopped_and_resumed(corpus: Database, number: signal.Signals, status: i
 
 
 def test_second_run_joins(corpus: Database) -> None:
+    corpus.environment["SLOW_S"] = "0.01"  # long enough for the second to get its share
     first = corpus.start(*SLOW)
     wait_for_progress(corpus, 10)
     second = corpus.start(*SLOW)

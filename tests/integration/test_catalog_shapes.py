@@ -82,6 +82,16 @@ def test_id_types(database: Database, id_type: str) -> None:
     assert database.run()["rows_scanned"] == 0
 
 
+def test_char_columns(database: Database) -> None:
+    database.sql(
+        "CREATE TABLE artifacts (id char(12) PRIMARY KEY, artifact_type char(8), "
+        "file_path text, metadata jsonb)"
+    )
+    (database.root / "f").write_text("f")
+    database.sql("INSERT INTO artifacts VALUES ('a', 'figure', 'f'), ('b', 'x', 'f')")
+    assert database.run("--range-rows", "1")["rows_updated"] == 2
+
+
 def test_enum_type_column_and_no_rows(database: Database) -> None:
     database.sql("CREATE TYPE kind AS ENUM ('z', 'a')")
     database.sql(
