@@ -240,6 +240,9 @@ class Reader:
 
 def moved(before: os.stat_result, after: os.stat_result) -> bool:
     """Whether a file changed between two looks at one descriptor."""
+    if before == after and before.st_mtime_ns == after.st_mtime_ns:
+        # Equal in whole seconds and everything else, and in nanoseconds: nearly always.
+        return before.st_ctime_ns != after.st_ctime_ns
     return (
         before.st_mtime_ns != after.st_mtime_ns
         or before.st_size != after.st_size

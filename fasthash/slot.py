@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fasthash.files import Stopped
 
-_FIELDS = struct.Struct("<qqdq")  # unit no., index in the unit (-1: none), since, bytes read
+_FIELDS = struct.Struct("<qqqq")  # unit no., index in the unit (-1: none), since (ns), bytes read
 _STOP_AT = 64
 _SIZE_BYTES = 128
 
@@ -49,11 +49,11 @@ class Slot:
     def note(self, unit_no: int, index: int) -> None:
         """The worker is about to read this file."""
         self._read_bytes = 0
-        _FIELDS.pack_into(self._memory, 0, unit_no, index, time.time(), 0)
+        _FIELDS.pack_into(self._memory, 0, unit_no, index, time.time_ns(), 0)
 
     def idle(self) -> None:
         """The worker is in no file."""
-        _FIELDS.pack_into(self._memory, 0, 0, -1, 0.0, 0)
+        _FIELDS.pack_into(self._memory, 0, 0, -1, 0, 0)
 
     def advance(self, read_bytes: int) -> None:
         """The worker has read so many more bytes of its file.
@@ -77,8 +77,8 @@ class Slot:
 
     def activity(self) -> Activity | None:
         """The file the worker is (or died) in."""
-        unit_no, index, since_s, read_bytes = _FIELDS.unpack_from(self._memory, 0)
-        return Activity(unit_no, index, since_s, read_bytes) if index >= 0 else None
+        unit_no, index, since_ns, read_bytes = _FIELDS.unpack_from(self._memory, 0)
+        return Activity(unit_no, index, since_ns / 1e9, read_bytes) if index >= 0 else None
 
     def close(self) -> None:
         """Gives the memory back."""

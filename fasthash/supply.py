@@ -131,9 +131,8 @@ class Supply:
         holding = next((h for h in self.holdings.values() if h.pieces), None)
         if holding is None:
             return None
-        rows = self.unit_size.rows
-        if self.running_out:
-            rows = share(rows, self.queued_rows, self.workers)
+        spread = 2 * self.workers if self.running_out else self.workers
+        rows = share(self.unit_size.rows, self.queued_rows, spread)
         piece = holding.pieces[0]
         tasks = tuple(piece.tasks[piece.position : piece.position + rows])
         self._last_unit_no += 1

@@ -35,13 +35,13 @@ class UnitSize:
         return UnitSize(int(max(1, min(wanted, most, MOST_ROWS))), smooth)
 
 
-def share(rows: int, queued_rows: int, workers: int) -> int:
-    """Rows to hand out now: at the end of a run what is left is spread over all workers,
-    in two rounds, so that one slow unit does not keep the others waiting for long.
+def share(rows: int, queued_rows: int, shares: int) -> int:
+    """Rows to hand out now: no more than a fair share of what waits.
 
     Args:
         rows: the unit size.
-        queued_rows: rows that wait; no more are known to come.
-        workers: workers that could take them.
+        queued_rows: rows that wait.
+        shares: units that should come of them: one a worker, and more at the end of a run, so
+            that one slow unit does not keep the others waiting for long.
     """
-    return max(1, min(rows, -(-queued_rows // (2 * max(1, workers)))))
+    return max(1, min(rows, -(-queued_rows // max(1, shares))))

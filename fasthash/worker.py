@@ -37,6 +37,8 @@ FLUSH_EVERY_S = 1.0
 # Reads of a file whose hash is not the stored one, until two in a row agree.
 REREADS = 3
 
+BIGINT_MAX = 2**63 - 1  # what PostgreSQL stores
+
 Resolver = Callable[[str], "str | bytes | os.PathLike[str] | None"]
 
 
@@ -100,7 +102,7 @@ class Inspector:
         contents: list[bytes] = []
         small: list[tuple[int, Opened]] = []
         later: list[int] = []
-        group, tasks = self._open_group(tasks, results)
+        group, tasks = self._open_group(unit_no, tasks, first, results)
         for i, opened in group:
             self.slot.note(unit_no, first + i)
             try:
@@ -126,7 +128,7 @@ class Inspector:
         return self._look_twice(tasks, [results[i] for i in range(len(tasks))])
 
     def _open_group(
-        self, tasks: Sequence[Task], results: dict[int, Result]
+        self, unit_no: int, tasks: Sequence[Task], first: int, results: dict[int, Result]
     ) -> tuple[list[tuple[int, Opened]], Sequence[Task]]:
         """Opens what can be opened; what cannot has its result.
 
@@ -138,6 +140,7 @@ class Inspector:
             if task.preset is not None:
                 results[i] = _without_hash(task, task.preset, task.detail)
                 continue
+            self.slot.note(unit_no, first + i)
             try:
                 opened = self.reader.open(self._paths(task))
                 group.append((i, opened))
@@ -255,6 +258,8 @@ def _differs(task: Task, sha256: bytes) -> bool:
 
 
 def _hashed(task: Task, sha256: bytes, size: int, mtime_ns: int, read_at_ns: int) -> Result:
+    if not -BIGINT_MAX <= mtime_ns <= BIGINT_MAX:  # a time before 1677 or after 2262
+        mtime_ns = BIGINT_MAX if mtime_ns > 0 else -BIGINT_MAX
     return Result(task.row_id, task.path, task.marker, "hashed", sha256, size, mtime_ns, read_at_ns)
 
 

@@ -87,6 +87,9 @@ def main(arguments: list[str] | None = None) -> None:
         status = stop.exit_code
     except click.Abort:
         status = 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        status = error.exit_code
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         hint = f" (try `{where.command_path} --help`)" if where is not None else ""

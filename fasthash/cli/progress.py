@@ -91,7 +91,8 @@ class Lines:
         expected = position.rows_expected
         of, eta = "", ""
         if expected:
-            of = f" of {expected:,} ({min(1.0, counts.scanned / expected):.1%})"
+            percent = min(1000, counts.scanned * 1000 // expected) / 10  # never 100% too soon
+            of = f" of {expected:,} ({percent}%)"
             if rows_per_s > 0:
                 eta = f", {human_seconds(max(0, expected - counts.scanned) / rows_per_s)} to go"
         held = f"; HELD: {position.held}" if position.held else ""

@@ -6,7 +6,6 @@ import contextlib
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,12 +15,11 @@ from fasthash.cli import tables
 from fasthash.cli.options import Parsed, database_options, find_dsn, json_option
 from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
-from fasthash.fixity import RESIDUAL_REASONS, Counts, DriftKind
+from fasthash.fixity import RESIDUAL_REASONS, DriftKind
 from fasthash.logs import printable
 
 if TYPE_CHECKING:
     from fasthash.store.session import Connection, Row
-    from fasthash.summary import RunSummary
 
 # What a stored hash may be is up to who stored it; in text no more of it is shown than this.
 MOST_OF_A_HASH = 130
@@ -93,16 +91,7 @@ def summary_command(run_id: int | None, dsn: str | None, as_json: bool) -> None:
         if as_json:
             print(tables.to_json(summary.as_json(), indent=2), file=out)
         else:
-            print(as_text(_harmless(summary)), file=out)
-
-
-def _harmless(summary: RunSummary) -> RunSummary:
-    """The summary with type names that cannot drive a terminal."""
-    by_type: dict[str | None, Counts] = {}
-    for name, counts in summary.by_type.items():
-        shown = None if name is None else printable(name)
-        by_type[shown] = by_type.get(shown, Counts()) + counts
-    return replace(summary, by_type=by_type)
+            print(as_text(tables.harmless(summary)), file=out)
 
 
 @click.command()

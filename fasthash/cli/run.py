@@ -108,13 +108,14 @@ def run_command(**values: Any) -> None:
     if values["as_json"]:
         click.echo(json.dumps(finished.summary.as_json(), indent=2))
     else:
+        from fasthash.cli.tables import harmless  # noqa: PLC0415
         from fasthash.summary import as_text  # noqa: PLC0415
 
-        click.echo(as_text(finished.summary))
+        click.echo(as_text(harmless(finished.summary)))
     if finished.error is not None:
         raise finished.error
     if finished.stopped_by is not None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(128 + finished.stopped_by)  # a thread may still wait for a dead database
-    sys.exit(finished.summary.exit_status)
+    click.get_current_context().exit(finished.summary.exit_status)

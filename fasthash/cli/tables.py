@@ -11,14 +11,16 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TextIO
 
 import click
 
 from fasthash.errors import ConfigError
+from fasthash.fixity import Counts
 from fasthash.logs import printable
+from fasthash.summary import RunSummary
 
 ELLIPSIS = "..."
 GAP = "  "
@@ -197,3 +199,12 @@ def write_json_array(out: TextIO, rows: Iterable[dict[str, Any]]) -> None:
         out.write(f"{lead}{to_json(row)}")
         lead = ",\n"
     out.write("[]\n" if lead == "[\n" else "\n]\n")
+
+
+def harmless(summary: RunSummary) -> RunSummary:
+    """The summary with type names that cannot drive a terminal."""
+    by_type: dict[str | None, Counts] = {}
+    for name, counts in summary.by_type.items():
+        shown = None if name is None else printable(name)
+        by_type[shown] = by_type.get(shown, Counts()) + counts
+    return replace(summary, by_type=by_type)

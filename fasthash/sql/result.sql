@@ -192,7 +192,9 @@ VALUES (%(run_id)s, %(row_id)s, %(artifact_type)s, %(path)s, %(kind)s, %(old_has
         decode(%(new_hash)s, 'hex'), %(old_size)s, %(new_size)s,
         to_timestamp(%(mtime_ns)s::bigint / 1000 / 1e6), %(old_marker)s, %(resolution)s)
 ON CONFLICT (row_id) WHERE resolution = 'open' DO UPDATE
-    SET run_id = excluded.run_id, kind = excluded.kind, new_sha256 = excluded.new_sha256,
+    SET run_id = excluded.run_id, path = excluded.path, kind = excluded.kind,
+        old_hash = excluded.old_hash, old_size_bytes = excluded.old_size_bytes,
+        old_marker = excluded.old_marker, new_sha256 = excluded.new_sha256,
         new_size_bytes = excluded.new_size_bytes, file_mtime = excluded.file_mtime,
         found_at = excluded.found_at
 
