@@ -18,6 +18,8 @@ from fasthash.paths import is_inside
 
 # Up to here a file is read whole, by one call; above it is streamed.
 WHOLE_FILE_BYTES = 256 * 1024
+# From here on results that are known already are sent off first.
+LONG_READ_BYTES = 16 * 1024 * 1024
 MMAP_WINDOW_BYTES = 8 * 1024 * 1024
 # A file that moves while it is read is read this often before it counts as unstable.
 TRIES = 4
@@ -55,6 +57,10 @@ class Watch(Protocol):
         Raises:
             Stopped: the run stops.
         """
+
+
+# Content, size, modification time and the time before the read: a tuple, one is made a file.
+Small = tuple[bytes, int, int, int]
 
 
 class Opened(NamedTuple):
@@ -134,22 +140,35 @@ class Reader:
             raise FileProblemError(Verdict.NOT_REGULAR, f"it is a {_kind(facts.st_mode)}")
         return Opened(descriptor, facts, read_at_ns)
 
-    def read_whole(self, opened: Opened) -> bytes:
-        """The bytes of a small file, read by one call.
+    def read_small(self, path: bytes) -> Small | None:
+        """A small file in as few calls as there can be: nearly every file of a big catalog.
 
-        Raises:
-            FileProblemError: they are not one state of the file; it may be tried again.
+        Returns:
+            One state of the file; None where it is not as simple as that (there is no such
+            file, it is large, not regular, moving, a link somewhere), for `digest` to find out.
         """
-        if between_looks is not None:
-            between_looks(opened.descriptor)
-        size_bytes = opened.facts.st_size
         try:
-            content = os.read(opened.descriptor, size_bytes + 1)
-        except OSError as error:
-            raise _problem(error) from error
-        if len(content) != size_bytes or moved(opened.facts, os.fstat(opened.descriptor)):
-            raise FileProblemError(Verdict.UNSTABLE, "it changed while it was read", transient=True)
-        return content
+            descriptor = os.open(path, _FLAGS | self._no_atime)
+        except OSError:
+            return None
+        try:
+            read_at_ns = time.time_ns()
+            facts = os.fstat(descriptor)
+            size_bytes = facts.st_size
+            if size_bytes > WHOLE_FILE_BYTES or not stat.S_ISREG(facts.st_mode):
+                return None
+            if not is_inside(os.readlink(b"/proc/self/fd/%d" % descriptor), self.roots):
+                return None
+            if between_looks is not None:
+                between_looks(descriptor)
+            content = os.read(descriptor, size_bytes + 1)
+            if len(content) != size_bytes or moved(facts, os.fstat(descriptor)):
+                return None
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return content, size_bytes, facts.st_mtime_ns, read_at_ns
 
     def digest(
         self, paths: Sequence[bytes], watch: Watch, *, past_cache: bool = False
@@ -224,6 +243,15 @@ class Reader:
             count += got
             watch.advance(got)
         return count
+
+    def takes_long(self, paths: Sequence[bytes]) -> bool:
+        """Whether reading the file will take so long that results before it should not wait."""
+        for path in paths:
+            try:
+                return os.stat(path).st_size >= LONG_READ_BYTES
+            except OSError:
+                continue
+        return False
 
     def other_form(self, paths: Sequence[bytes]) -> str | None:
         """Whether a missing path exists in the other Unicode normal form, and which."""

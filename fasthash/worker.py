@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from fasthash import child, logs, parts, wire
 from fasthash.errors import ConfigError
 from fasthash.files import (
-    WHOLE_FILE_BYTES,
     FileProblemError,
     FileState,
-    Opened,
     Reader,
+    Small,
     Stopped,
     missing_root,
 )
@@ -30,8 +29,6 @@ log = logging.getLogger("fasthash")
 
 # Files that are open at a time: their reads can overlap and their hashing comes in one call.
 GROUP_FILES = 32
-# A file from here on is read alone, after what came before it has been sent off.
-LONG_READ_BYTES = 16 * 1024 * 1024
 # Results go to the writer at least this often, so that a crash costs little.
 FLUSH_EVERY_S = 1.0
 # Reads of a file whose hash is not the stored one, until two in a row agree.
@@ -88,73 +85,66 @@ class Inspector:
         self.read_bytes = 0
 
     def inspect(self, unit_no: int, tasks: Sequence[Task], first: int) -> list[Result]:
-        """The results of the first of a small group of tasks (or of all), in their order.
+        """The results of a small group of tasks, in their order.
 
-        All are opened, then all small ones read, then these hashed by one call; whatever is not
-        as simple as that (a large file, a file that moved, a hash to be confirmed) follows one
-        by one. A file that takes long is left for the next call, where it is the only one.
+        The small files are read, then hashed by one call; whatever is not as simple as that (a
+        large file, one that is missing or moves, a hash to be confirmed) follows one by one. At
+        a file that takes long the results end; it is the first of the next call.
 
         Raises:
-            RootMissing: a root is gone, so that no verdict can be had.
+            RootMissingError: a root is gone, so that no verdict can be had.
             Stopped: the run stops.
         """
-        results: dict[int, Result] = {}
-        contents: list[bytes] = []
-        small: list[tuple[int, Opened]] = []
-        later: list[int] = []
-        group, tasks = self._open_group(unit_no, tasks, first, results)
-        for i, opened in group:
+        results: list[Result | None] = [None] * len(tasks)
+        later = self._read_and_hash(unit_no, tasks, first, results)
+        for i in sorted(later):
             self.slot.note(unit_no, first + i)
-            try:
-                if opened.facts.st_size > WHOLE_FILE_BYTES or tasks[i].careful:
-                    later.append(i)
-                else:
-                    contents.append(self.reader.read_whole(opened))
-                    small.append((i, opened))
-            except FileProblemError:
-                later.append(i)
-            finally:
-                os.close(opened.descriptor)
-        for (i, opened), sha256 in zip(small, digest_many(contents), strict=True):
-            task, facts = tasks[i], opened.facts
-            self.read_bytes += facts.st_size
-            results[i] = _hashed(task, sha256, facts.st_size, facts.st_mtime_ns, opened.read_at_ns)
-            if _differs(task, sha256):
-                later.append(i)
-        for i in later:
-            self.slot.note(unit_no, first + i)
-            results[i] = self._inspect_alone(tasks[i], results.get(i))
+            if i > 0 and results[i] is None and self._takes_long(tasks[i]):
+                tasks = tasks[:i]
+                break
+            results[i] = self._inspect_alone(tasks[i], results[i])
         self.slot.idle()
-        return self._look_twice(tasks, [results[i] for i in range(len(tasks))])
+        return self._look_twice(tasks, [r for r in results[: len(tasks)] if r is not None])
 
-    def _open_group(
-        self, unit_no: int, tasks: Sequence[Task], first: int, results: dict[int, Result]
-    ) -> tuple[list[tuple[int, Opened]], Sequence[Task]]:
-        """Opens what can be opened; what cannot has its result.
-
-        Returns:
-            The open files, and the tasks that were looked at: up to a file that takes long.
-        """
-        group: list[tuple[int, Opened]] = []
+    def _read_and_hash(
+        self, unit_no: int, tasks: Sequence[Task], first: int, results: list[Result | None]
+    ) -> list[int]:
+        """Fills in what is simple; returns the indices of what is not."""
+        later: list[int] = []
+        read: list[int] = []
+        found: list[Small] = []
         for i, task in enumerate(tasks):
             if task.preset is not None:
                 results[i] = _without_hash(task, task.preset, task.detail)
                 continue
             self.slot.note(unit_no, first + i)
             try:
-                opened = self.reader.open(self._paths(task))
-                group.append((i, opened))
-                if opened.facts.st_size >= LONG_READ_BYTES:
-                    if i == 0:
-                        return group, tasks[:1]
-                    os.close(opened.descriptor)
-                    return group[:-1], tasks[:i]
-            except (FileProblemError, PathRefusedError) as problem:
-                if getattr(problem, "transient", False):
-                    results[i] = self._inspect_alone(task, None)
-                else:
-                    results[i] = _without_hash(task, problem.verdict, problem.detail)
-        return group, tasks
+                paths = self._paths(task)
+            except PathRefusedError as refused:
+                results[i] = _without_hash(task, refused.verdict, refused.detail)
+                continue
+            small = None if task.careful else self.reader.read_small(paths[0])
+            if small is None:
+                later.append(i)
+            else:
+                read.append(i)
+                found.append(small)
+        digests = digest_many([small[0] for small in found])
+        for i, (_, size_bytes, mtime_ns, read_at_ns), sha256 in zip(
+            read, found, digests, strict=True
+        ):
+            task = tasks[i]
+            self.read_bytes += size_bytes
+            results[i] = _hashed(task, sha256, size_bytes, mtime_ns, read_at_ns)
+            if task.stored_sha256 is not None and _differs(task, sha256):
+                later.append(i)
+        return later
+
+    def _takes_long(self, task: Task) -> bool:
+        try:
+            return self.reader.takes_long(self._paths(task))
+        except PathRefusedError:
+            return False
 
     def _paths(self, task: Task) -> list[bytes]:
         text = task.path
