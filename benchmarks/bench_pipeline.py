@@ -97,7 +97,7 @@ def main() -> None:
     print(f"Python {platform.python_version()}, {options.files:,} files, warm")
     ratios, pure_rates, rates = [], [], []
     with (
-        tempfile.TemporaryDirectory(prefix="fasthash-bench") as home,
+        tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as home,
         embedded.ensure(Path(home), "postgres") as server,
     ):
         for number in range(1, options.rounds + 1):

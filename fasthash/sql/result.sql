@@ -38,15 +38,15 @@ ON CONFLICT DO NOTHING
 -- name: apply
 -- The results of a batch. Each row is locked and judged by what it holds now, not by what it
 -- held when it was leased; rows of one batch are locked in key order. Columns whose every value
--- is the usual one come as empty arrays.
+-- is the usual one come as empty arrays; all come in binary, which costs the client a third.
 WITH input AS MATERIALIZED (
     SELECT i.range_no, i.row_id, i.path, i.marker, coalesce(i.verdict, 'hashed') AS verdict,
            i.sha256, i.size_bytes, i.mtime_ns, i.read_at_ns, coalesce(i.reread, false) AS reread,
            i.detail
-    FROM unnest(%(range_no)s::integer[], %(row_id)s::text[]::{id_type}[], %(path)s::text[],
-                %(marker)s::text[], %(verdict)s::text[], %(sha256)b::bytea[],
-                %(size_bytes)s::bigint[], %(mtime_ns)s::bigint[], %(read_at_ns)s::bigint[],
-                %(reread)s::boolean[], %(detail)s::text[])
+    FROM unnest(%(range_no)b::integer[], %(row_id)b::text[]::{id_type}[], %(path)b::text[],
+                %(marker)b::text[], %(verdict)b::text[], %(sha256)b::bytea[],
+                %(size_bytes)b::bigint[], %(mtime_ns)b::bigint[], %(read_at_ns)b::bigint[],
+                %(reread)b::boolean[], %(detail)b::text[])
          AS i (range_no, row_id, path, marker, verdict, sha256, size_bytes, mtime_ns, read_at_ns,
                reread, detail)
 ),
@@ -66,7 +66,7 @@ locked AS MATERIALIZED (
 judged AS MATERIALIZED (
     SELECT i.*, l.artifact_type, l.old_hash, l.old_marker,
            l.old_hash_json, l.old_size_json, l.old_marker_json,
-           to_char(to_timestamp(i.read_at_ns / 1000 / 1e6) AT TIME ZONE 'UTC',
+           to_char(to_timestamp((i.read_at_ns / 1000)::float8 / 1000000) AT TIME ZONE 'UTC',
                    'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS new_marker,
            NOT (%(sweep)s::boolean AND EXISTS (
                SELECT FROM fasthash.journal j
@@ -88,10 +88,12 @@ judged AS MATERIALIZED (
 patched AS MATERIALIZED (
     SELECT j.row_id, j.outcome, j.sha256, j.size_bytes, j.old_hash_json, j.old_size_json,
            j.old_marker_json, j.old_hash, j.range_no, j.first_met,
-           jsonb_build_object('file_size_bytes', j.size_bytes,
-                              'file_sha256_computed_at', j.new_marker)
-           || CASE WHEN j.outcome = 'confirmed' THEN '{{}}'::jsonb
-                   ELSE jsonb_build_object('file_sha256', encode(j.sha256, 'hex')) END AS patch
+           CASE WHEN j.outcome = 'confirmed'
+                THEN jsonb_build_object('file_size_bytes', j.size_bytes,
+                                        'file_sha256_computed_at', j.new_marker)
+                ELSE jsonb_build_object('file_sha256', encode(j.sha256, 'hex'),
+                                        'file_size_bytes', j.size_bytes,
+                                        'file_sha256_computed_at', j.new_marker) END AS patch
     FROM judged j
     WHERE j.outcome IN ('hashed', 'confirmed')
        OR (j.outcome = 'drifted' AND %(overwrite)s::boolean)
