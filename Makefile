@@ -27,3 +27,10 @@ $(READY): pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# Kills everything at random: make chaos SEED=1 FAULTS=200
+.PHONY: chaos
+SEED ?= 1
+FAULTS ?= 200
+chaos: $(READY)
+	$(BIN)/python tests/chaos.py --seed $(SEED) --faults $(FAULTS)
