@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,7 +22,13 @@ LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", 
 EMBEDDED = "embedded:"
 
 
-class Parsed(click.ParamType[Any]):
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # generic only from click 8.4 on
+
+
+class Parsed(ParamType):
     """A value with a unit, parsed by one of `fasthash.config`'s functions."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
