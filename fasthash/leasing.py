@@ -10,7 +10,7 @@ from fasthash.fixity import LeasedRange, Task
 from fasthash.lease import ranges_wanted
 from fasthash.seat import Seat
 from fasthash.store import catalog as catalogs
-from fasthash.store import leases
+from fasthash.store import leases, planning
 from fasthash.store.session import Connection
 from fasthash.supply import Supply
 
@@ -58,7 +58,7 @@ class Leasing:
             return False
         granted = await self._grant(wanted)
         if not granted and await seat.ledger.call(
-            leases.plan_more,
+            planning.plan_more,
             seat.catalog,
             seat.run_id,
             settings.types,

@@ -14,7 +14,7 @@ from fasthash import config, drift, logs, paths
 from fasthash.dryrun import judge
 from fasthash.errors import ConfigError
 from fasthash.fixity import Counts, DriftKind, Outcome, Result, Root, Task, Verdict
-from fasthash.store.leases import cut_unmet
+from fasthash.store.planning import cut_unmet
 from fasthash.summary import RunSummary, as_text
 from fasthash.units import GROWTH_AT_MOST, MOST_ROWS, UnitSize, share
 
