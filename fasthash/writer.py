@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, BinaryIO
 
 from fasthash import child, faults, logs, wire
+from fasthash import parts as packed
 from fasthash.errors import DatabaseLost
 from fasthash.fixity import Counts, Part
-from fasthash.parts import cut, row_ids
 from fasthash.store import results
 from fasthash.store.results import Tally, Target, UpdateFunctionError
 from fasthash.store.session import (
@@ -111,7 +112,35 @@ class Writer:
                 return self._settle_pieces(parts, one_line(error), refused=True)
             else:
                 return self._settled(tally)
-        return self._settle_pieces(parts, reason, refused=False)
+        return self._settle_around_locks(parts, reason)
+
+    def _settle_around_locks(self, parts: Sequence[Part], reason: str) -> Settled:
+        """Commits all but the rows that other sessions hold.
+
+        Those are left to the last sweep; when the sweep finds them held still, they are a
+        residual, and the next run tries them again.
+        """
+        locked = self.session.call(lambda c: results.locked_rows(c, self.target, parts))
+        if not locked:  # no longer, or it was something else: smaller transactions collide less
+            return self._settle_pieces(parts, reason, refused=False)
+        log.info(
+            "%d rows are locked by other sessions; doing the others first",
+            len(locked),
+            extra=logs.event("rows_locked", rows=len(locked)),
+        )
+        settled = Settled()
+        for part in parts:
+            for result in packed.results(part) if part.sweep else ():
+                if result.row_id in locked:
+                    alone = replace(part, rows=1, payload=packed.pack([result]))
+                    settled += self.session.call(partial(self._refuse, part=alone, reason=reason))
+        return settled + self.settle([packed.without(part, locked) for part in parts])
+
+    def _refuse(self, connection: Connection, part: Part, reason: str) -> Settled:
+        with transaction(connection):
+            if results.fence(connection, self.target, [part]):
+                return Settled(results.refuse(connection, self.target, part, reason))
+        return Settled()
 
     def _commit(self, connection: Connection, parts: Sequence[Part]) -> Tally:
         """One transaction; nothing of it happened if it raises."""
@@ -150,7 +179,7 @@ class Writer:
         A row that the database refuses is a residual; one that another session has locked for
         long is left to the last sweep, and is a residual there.
         """
-        if len(parts) == 1 and parts[0].rows == 1:
+        if len(parts) == 1 and parts[0].rows <= 1:
             part = parts[0]
             return self.session.call(
                 lambda c: self._give_up(c, part, reason, as_residual=refused or part.sweep)
@@ -159,7 +188,7 @@ class Writer:
             middle = len(parts) // 2
             first, second = list(parts[:middle]), list(parts[middle:])
         else:
-            one, two = cut(parts[0], parts[0].rows // 2)
+            one, two = packed.cut(parts[0], parts[0].rows // 2)
             first, second = [one], [two]
         return self.settle(first) + self.settle(second)
 
@@ -168,9 +197,9 @@ class Writer:
     ) -> Settled:
         log.warning(
             "row %s cannot be written now: %s",
-            row_ids(part)[0],
+            packed.row_ids(part)[0],
             reason,
-            extra=logs.event("write_refused", row_id=row_ids(part)[0], reason=reason),
+            extra=logs.event("write_refused", row_id=packed.row_ids(part)[0], reason=reason),
         )
         with transaction(connection):
             if not results.fence(connection, self.target, [part]):

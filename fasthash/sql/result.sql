@@ -27,6 +27,19 @@ WHERE s.run_id = %(run_id)s AND s.range_no = %(range_no)s AND s.holder_id = %(ho
 ORDER BY s.segment_no DESC
 LIMIT 1
 
+-- name: free_rows
+-- Which of some rows no other session has locked at the moment.
+SELECT a.{id}::text AS row_id
+FROM {catalog} a
+WHERE a.{id} = ANY (%(row_id)s::text[]::{id_type}[])
+FOR NO KEY UPDATE OF a SKIP LOCKED
+
+-- name: present_rows
+-- Which of some rows there are.
+SELECT a.{id}::text AS row_id
+FROM {catalog} a
+WHERE a.{id} = ANY (%(row_id)s::text[]::{id_type}[])
+
 -- name: refuse
 -- A row that the database will not let us write: no verdict, and no lock is asked for again.
 INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)

@@ -116,6 +116,14 @@ def left_over(connection: Connection, target: Target, part: Part) -> Part | None
     return part if row is None else packed.behind(part, row["through_id"])
 
 
+def locked_rows(connection: Connection, target: Target, parts: Sequence[Part]) -> set[str]:
+    """The rows of some parts that other sessions have locked at the moment."""
+    wanted = {"row_id": [row_id for part in parts for row_id in packed.row_ids(part)]}
+    free = connection.execute(target.catalog.query("result", "free_rows"), wanted).fetchall()
+    present = connection.execute(target.catalog.query("result", "present_rows"), wanted).fetchall()
+    return {row["row_id"] for row in present} - {row["row_id"] for row in free}
+
+
 def refuse(connection: Connection, target: Target, part: Part, reason: str) -> Counts:
     """The only row of a part goes to the residual, without touching the catalog."""
     result = packed.results(part)[0]
@@ -146,6 +154,8 @@ def apply(connection: Connection, target: Target, parts: Sequence[Part]) -> Tall
     gathered: list[list[Any]] = [[] for _ in _COLUMNS]
     for part in parts:
         columns = packed.columns(part)
+        if not columns:
+            continue  # every row was left out
         if Verdict.FRESH in columns[_VERDICT]:
             columns, fresh = _without_fresh(columns)
             tally.add(part.range_no, Outcome.FRESH, fresh, 0)
