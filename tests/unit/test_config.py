@@ -1,0 +1,251 @@
+"""Settings: what is no size, duration, table or safe file is refused as a configuration error."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fasthash import config
+from fasthash.errors import ConfigError
+
+KNOWN = ["table", "workers", "on_drift"]
+# Half of it from the parsers' own letters, so that it nearly is what it should be.
+texts = st.text(max_size=12) | st.text('0123456789.kKmMgGtTiIbBsh "', max_size=12)
+
+
+@pytest.mark.parametrize(
+    "parse",
+    [config.parse_size, config.parse_duration, config.parse_chunk_size, config.parse_lease_ttl],
+)
+@given(text=texts)
+def test_any_text_is_a_number_or_a_configuration_error(parse, text: str) -> None:  # type: ignore[no-untyped-def]
+    with contextlib.suppress(ConfigError):
+        assert parse(text) >= 0
+
+
+@given(texts | st.text('ab."', max_size=12))
+def test_any_text_is_a_table_or_a_configuration_error(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        schema, table = config.parse_table(text)
+        assert table
+        assert schema is None or schema
+
+
+@given(st.integers(0, 10**6), st.sampled_from("kKmMgGtT"), st.sampled_from(["", "b", "B"]))
+def test_sizes_are_powers_of_1000_and_with_an_i_of_1024(n: int, letter: str, b: str) -> None:
+    power = "kmgt".index(letter.lower()) + 1
+    assert config.parse_size(f"{n}{letter}{b}") == n * 1000**power
+    assert config.parse_size(f" {n} {letter}i{b} ") == n * 1024**power
+
+
+@given(st.integers(0, 2**53))
+def test_plain_bytes_are_exact(n: int) -> None:
+    assert config.parse_size(str(n)) == config.parse_size(f"{n}B") == n
+
+
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(
+        [("ms", 0.001), ("s", 1), ("sec", 1), ("", 1), ("m", 60), ("min", 60), ("h", 3600),
+         ("d", 86400)]
+    ),
+)  # fmt: skip
+def test_durations(n: int, unit: tuple[str, float]) -> None:
+    assert config.parse_duration(f"{n}{unit[0]}") == n * unit[1]
+    assert config.parse_duration(f" {n}.5 {unit[0]} ") == (n + 0.5) * unit[1]
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "s", "-1s", "+1s", "1 2s", "1e3", "nan", "inf", "1:30", "1h30m", "5 parsecs"]
+)
+def test_bad_durations(text: str) -> None:
+    with pytest.raises(ConfigError, match="no duration"):
+        config.parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("parse", "good", "bad"),
+    [
+        (config.parse_chunk_size, ["4KiB", "4096", "64MiB"], ["4095", "4kB", "64.1MiB", "0"]),
+        (config.parse_lease_ttl, ["1s", "1000ms", "60", "2min"], ["999ms", "0.9", "0"]),
+    ],
+)
+def test_bounds(parse, good: list[str], bad: list[str]) -> None:  # type: ignore[no-untyped-def]
+    for text in good:
+        parse(text)
+    for text in bad:
+        with pytest.raises(ConfigError):
+            parse(text)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=(OverflowError, pytest.fail.Exception),
+    reason="config.py: a number of 400 digits becomes infinite: parse_size raises OverflowError,"
+    " parse_duration returns inf, neither a ConfigError",
+)
+@pytest.mark.parametrize("parse", [config.parse_size, config.parse_duration])
+def test_a_number_beyond_all_bounds_is_a_configuration_error(parse) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigError):
+        parse("9" * 400)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("artifacts", (None, "artifacts")),
+        ("public.artifacts", ("public", "artifacts")),
+        ('"Art.I"', (None, "Art.I")),
+        ('public."a.b"', ("public", "a.b")),
+        ('"s.t".x', ("s.t", "x")),
+        ('"a""b"', (None, 'a"b')),
+        ('"a."', (None, "a.")),
+        ('""""', (None, '"')),
+        ("naïve", (None, "naïve")),
+    ],
+)
+def test_tables(text: str, name: tuple[str | None, str]) -> None:
+    assert config.parse_table(text) == name
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a.", ".a", "a..b", "a.b.c", '"a', 'a"', 'a"b"', '"a"b', '""', '"a".']
+)
+def test_no_tables(text: str) -> None:
+    with pytest.raises(ConfigError, match="no table name"):
+        config.parse_table(text)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A configuration file as it should be."""
+    tmp_path.chmod(0o755)
+    path = tmp_path / "fasthash.toml"
+    path.write_text('table = "a"\nworkers = 3\n')
+    path.chmod(0o644)
+    return path
+
+
+def test_a_file_is_read(file: Path) -> None:
+    assert config.load_file(str(file), KNOWN) == {"table": "a", "workers": 3}
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o646, 0o602, 0o777])
+def test_a_file_that_everybody_can_write_is_refused(file: Path, mode: int) -> None:
+    file.chmod(mode)
+    with pytest.raises(ConfigError, match="everybody can write"):
+        config.load_file(str(file), KNOWN)
+
+
+def test_a_file_in_a_folder_that_everybody_can_write_is_refused(file: Path) -> None:
+    file.parent.chmod(0o777)
+    with pytest.raises(ConfigError, match="everybody can write"):
+        config.load_file(str(file), KNOWN)
+    file.parent.chmod(0o1777)  # as /tmp: only the owner can replace a file there
+    assert config.load_file(str(file), KNOWN)
+
+
+def test_a_relative_name_is_judged_by_its_folder(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    assert config.load_file(file.name, KNOWN)
+    file.parent.chmod(0o777)
+    with pytest.raises(ConfigError):
+        config.load_file(file.name, KNOWN)
+
+
+def test_a_link_is_judged_by_what_it_leads_to(file: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.toml"
+    link.symlink_to(file)
+    file.chmod(0o666)
+    with pytest.raises(ConfigError, match="everybody can write"):
+        config.load_file(str(link), KNOWN)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="config.py: of a link only its own folder is judged, not the folder of the file, where"
+    " everybody can put another file of root's or of this user's in its place",
+)
+def test_a_link_into_a_folder_that_everybody_can_write_is_refused(
+    file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir(mode=0o755)
+    (folder / "link.toml").symlink_to(file)
+    file.parent.chmod(0o777)
+    folder.chmod(0o755)
+    with pytest.raises(ConfigError, match="everybody can write"):
+        config.load_file(str(folder / "link.toml"), KNOWN)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_is_refused(file: Path) -> None:
+    os.chown(file, 12345, -1)
+    with pytest.raises(ConfigError, match="uid 12345"):
+        config.load_file(str(file), KNOWN)
+
+
+def test_a_file_of_roots_is_taken_by_anybody(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if file.stat().st_uid != 0:
+        pytest.skip("needs a file of root's")
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert config.load_file(str(file), KNOWN)
+
+
+@pytest.mark.parametrize(
+    "content", [b"table = ", b"\xff\xfe", b"table = 'a'\ntable = 'b'", b"a = 2026-13-01", b"\0"]
+)
+def test_what_is_no_toml_is_a_configuration_error(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        config.load_file(str(file), KNOWN)
+
+
+def test_a_missing_file_or_a_folder_is_a_configuration_error(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(ConfigError):
+            config.load_file(str(path), KNOWN)
+
+
+def test_an_unknown_key_is_refused_and_the_nearest_is_named(file: Path) -> None:
+    file.write_text("worker = 3\n")
+    with pytest.raises(ConfigError, match=r"'worker'.*did you mean workers\?"):
+        config.load_file(str(file), KNOWN)
+    file.write_text("zzz = 3\n")
+    with pytest.raises(ConfigError) as caught:
+        config.load_file(str(file), KNOWN)
+    assert "did you mean" not in str(caught.value)
+
+
+@given(st.text(max_size=10), st.lists(st.text(max_size=10), max_size=5))
+def test_the_nearest_is_one_of_the_known(name: str, known: list[str]) -> None:
+    found = config.nearest(name, known)
+    assert found is None or found in known
+    if name and name in known:
+        assert found is not None
+        assert found.lower() == name.lower()
+
+
+def test_the_file_here_goes_before_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, home = tmp_path / "here", tmp_path / "home"
+    here.mkdir()
+    (home / "fasthash").mkdir(parents=True)
+    monkeypatch.chdir(here)
+    environment = {"XDG_CONFIG_HOME": str(home)}
+    assert config.find_file(environment) is None
+    own = home / "fasthash" / "fasthash.toml"
+    own.write_text("")
+    assert config.find_file(environment) == str(own)
+    (here / "fasthash.toml").write_text("")
+    found = config.find_file(environment)
+    assert found is not None
+    assert os.path.samefile(found, here / "fasthash.toml")

@@ -1,0 +1,47 @@
+"""When to renew, when to stop handing out, how much to lease."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fasthash.lease import LeaseClock, ranges_wanted
+
+
+def test_a_lease_of_a_minute_is_renewed_every_twelve_seconds() -> None:
+    clock = LeaseClock(60.0, 100.0)
+    assert clock.renew_every_s == 12.0
+    assert not clock.due(111.9)
+    assert clock.due(112.0)
+
+
+@given(st.floats(1, 1e4), st.floats(0, 1e6), st.floats(0, 1e5))
+def test_nothing_is_handed_out_long_before_the_lease_can_end(
+    ttl_s: float, renewed_at_s: float, later_s: float
+) -> None:
+    clock = LeaseClock(ttl_s, renewed_at_s)
+    now_s = renewed_at_s + later_s
+    if clock.may_hand_out(now_s):
+        assert now_s - renewed_at_s < ttl_s / 2
+    else:  # by then several renewals were due
+        assert clock.due(now_s)
+        assert now_s - renewed_at_s >= 2 * clock.renew_every_s
+
+
+def test_work_goes_on_while_renewing_succeeds() -> None:
+    clock = LeaseClock(60.0, 0.0)
+    assert clock.may_hand_out(0.0)
+    assert clock.may_hand_out(29.9)
+    assert not clock.may_hand_out(30.0)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10**5), st.integers(1, 256), st.integers(1, 1000))
+def test_ranges_are_leased_when_and_only_when_workers_could_run_dry(
+    queued: int, range_rows: int, workers: int, unit_rows: int
+) -> None:
+    wanted = ranges_wanted(queued, range_rows, workers, unit_rows)
+    enough = 2 * workers * unit_rows
+    assert 0 <= wanted <= 8
+    assert (wanted == 0) == (queued >= enough)
+    if wanted > 1:  # never a range that nobody could need
+        assert queued + (wanted - 1) * range_rows < enough
