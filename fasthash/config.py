@@ -9,6 +9,7 @@ import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from fasthash.errors import ConfigError
@@ -23,6 +24,9 @@ DEFAULT_DB_TIMEOUT_S = 300.0
 # A lease lives five renewals long: four may fail before anybody else takes the range.
 DEFAULT_LEASE_TTL_S = 60.0
 NO_TYPE = "(none)"
+
+MOST_BYTES = 2**63 - 1  # what an off_t holds
+MOST_SECONDS = 1_000 * 366 * 86_400
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -80,7 +84,10 @@ def parse_size(text: str) -> int:
     if match is None or (match[3] and not match[2]):
         raise ConfigError(f"{text!r} is no size: write 4096, 256KiB or 1.5MB")
     base = 1024 if match[3] else 1000
-    return int(float(match[1]) * base ** _POWERS[match[2].lower()])
+    size_bytes = int(Decimal(match[1]) * base ** _POWERS[match[2].lower()])
+    if size_bytes > MOST_BYTES:
+        raise ConfigError(f"{_shortened(text)} is more than any file or disk holds")
+    return size_bytes
 
 
 def parse_duration(text: str) -> float:
@@ -92,7 +99,14 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ConfigError(f"{text!r} is no duration: write 90s, 5min or 1.5h")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    seconds = float(match[1]) * _SECONDS[match[2] or "s"]
+    if seconds > MOST_SECONDS:
+        raise ConfigError(f"{_shortened(text)} is more than a thousand years")
+    return seconds
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def parse_chunk_size(text: str) -> int:
@@ -161,12 +175,18 @@ def refuse_foreign_file(path: str) -> None:
             to neither this user nor root.
     """
     facts = os.stat(path)
-    folder = os.stat(os.path.dirname(os.path.abspath(path)))
-    open_folder = folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX
-    if facts.st_mode & stat.S_IWOTH or open_folder:
+    # Of a link both count: where it lies, and where it leads.
+    places = {os.path.abspath(path), os.path.realpath(path)}
+    if facts.st_mode & stat.S_IWOTH or any(map(_in_open_folder, places)):
         raise ConfigError(f"{path} is refused: everybody can write it (chmod o-w)")
     if facts.st_uid not in (0, os.geteuid()):
         raise ConfigError(f"{path} is refused: it belongs to another user (uid {facts.st_uid})")
+
+
+def _in_open_folder(path: str) -> bool:
+    """Whether everybody can put another file in the place of this one."""
+    mode = os.stat(os.path.dirname(path)).st_mode
+    return bool(mode & stat.S_IWOTH and not mode & stat.S_ISVTX)
 
 
 def load_file(path: str, known: Iterable[str]) -> dict[str, Any]:

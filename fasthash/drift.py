@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from fasthash.fixity import DriftKind
 
@@ -38,4 +38,9 @@ def classify(
         return DriftKind.UNKNOWN
     if old_size_bytes is not None and old_size_bytes != new_size_bytes:
         return DriftKind.MODIFIED
-    return DriftKind.MODIFIED if mtime_ns / 1e9 > marked_at.timestamp() else DriftKind.CORRUPT
+    return DriftKind.MODIFIED if mtime_ns > _nanoseconds(marked_at) else DriftKind.CORRUPT
+
+
+def _nanoseconds(time: datetime) -> int:
+    """Since the epoch, in whole numbers: floats of this size are 238 ns apart."""
+    return (time - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1) * 1_000

@@ -145,7 +145,7 @@ class DryRun:
             outcome = judge(task, result)
             if result.verdict not in (Verdict.HASHED, Verdict.FRESH):
                 self.residual[result.verdict] += 1
-            counts += counted(outcome, result)
+            counts += counted(outcome, result, overwrite=self.settings.on_drift == "overwrite")
             if outcome == Outcome.DRIFTED:
                 log.warning(
                     "DRIFT row %s: file_sha256 is stored as %s, would become %s; path %s",
@@ -188,7 +188,14 @@ def judge(task: Task, result: Result) -> Outcome:
     return Outcome.CONFIRMED if same else Outcome.DRIFTED
 
 
-def counted(outcome: Outcome, result: Result) -> Counts:
-    """One row of an outcome as counts."""
-    would_write = int(result.verdict == Verdict.HASHED)
+def counted(outcome: Outcome, result: Result, *, overwrite: bool) -> Counts:
+    """One row of an outcome as counts.
+
+    Args:
+        outcome: of the row.
+        result: what the worker found.
+        overwrite: whether a run would overwrite a hash that drifted.
+    """
+    held = outcome == Outcome.DRIFTED and not overwrite
+    would_write = int(result.verdict == Verdict.HASHED and not held)
     return Counts(**{str(outcome): 1}, updated=would_write, bytes_hashed=result.size_bytes)

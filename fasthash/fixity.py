@@ -88,7 +88,8 @@ class Result(NamedTuple):
 class LeasedRange:
     """A range as its holder knows it: rows of one type with after_id < id <= through_id.
 
-    `leased_before` says that parts of it may be committed already.
+    `leased_before` says that parts of it may be committed already; `attempts` counts the holders
+    that were lost with it since it was cut.
     """
 
     range_no: int
@@ -98,6 +99,8 @@ class LeasedRange:
     pass_no: int
     term: int
     leased_before: bool = False
+    attempts: int = 0
+    planned_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

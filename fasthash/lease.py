@@ -38,6 +38,27 @@ class LeaseClock:
         return now_s - self.renewed_at_s < self.ttl_s / 2
 
 
+def rows_to_keep(attempts: int, planned_rows: int, rows: int) -> int | None:
+    """How many of its rows a range keeps that was lost with its holders; the others go elsewhere.
+
+    Halving finds the one row that brings whole hosts down. Each half has all its attempts again,
+    and a row is given up only when it was lost so often alone: holders die of other things too.
+
+    Args:
+        attempts: holders lost with the range since it was cut.
+        planned_rows: rows it had when it was cut.
+        rows: rows of it that are not committed.
+
+    Returns:
+        A number of rows from the first on, or None to give up its only row.
+    """
+    if attempts < ATTEMPTS_BEFORE_SPLIT or rows == 0:
+        return rows
+    if rows == 1 and planned_rows <= 1:
+        return None
+    return max(1, rows // 2)
+
+
 def ranges_wanted(queued_rows: int, range_rows: int, workers: int, unit_rows: int) -> int:
     """How many more ranges to lease so that workers never wait, and no more than that.
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 
+from fasthash import logs
 from fasthash.commits import Commits
-from fasthash.fixity import LeasedRange, Task
-from fasthash.lease import ranges_wanted
+from fasthash.fixity import LeasedRange, Task, Verdict
+from fasthash.lease import ATTEMPTS_BEFORE_SPLIT, ranges_wanted, rows_to_keep
 from fasthash.seat import Seat
 from fasthash.store import catalog as catalogs
 from fasthash.store import leases, planning
 from fasthash.store.session import Connection
 from fasthash.supply import Supply
+
+log = logging.getLogger("fasthash")
 
 POLL_S = 0.2
 
@@ -68,8 +72,38 @@ class Leasing:
             granted = await self._grant(wanted)
         supply.running_out = not granted
         for leased in granted:
-            supply.add(leased, await self._read(leased, with_segments=leased.leased_before))
+            tasks = await self._read(leased, with_segments=leased.leased_before)
+            await self._add(leased, tasks)
         return bool(granted)
+
+    async def _add(self, leased: LeasedRange, tasks: list[Task]) -> None:
+        """Takes a range over: only half of it, if it was lost with several holders."""
+        keep = rows_to_keep(leased.attempts, leased.planned_rows, len(tasks))
+        if keep is None:
+            detail = f"{leased.attempts} coordinators were lost while they read it"
+            tasks = [tasks[0]._replace(preset=str(Verdict.UNREADABLE), detail=detail)]
+        elif leased.attempts >= ATTEMPTS_BEFORE_SPLIT and keep:
+            log.warning(
+                "range %d was lost %d times; %d of its rows go on alone",
+                leased.range_no,
+                leased.attempts,
+                keep,
+                extra=logs.event("range_narrowed", range_no=leased.range_no, rows=keep),
+            )
+            seat = self.seat
+            narrowed = await seat.ledger.call(
+                leases.narrow,
+                seat.catalog,
+                seat.run_id,
+                seat.holder_id,
+                leased,
+                tasks[keep - 1].row_id,
+                (keep, len(tasks) - keep),
+            )
+            if narrowed is None:
+                return
+            leased, tasks = narrowed, tasks[:keep]
+        self.supply.add(leased, tasks)
 
     async def _grant(self, wanted: int) -> list[LeasedRange]:
         seat = self.seat
@@ -119,11 +153,13 @@ class Leasing:
         terms = {leased.range_no: leased.term for leased in held}
         holdings = self.supply.holdings
         self.supply.drop([n for n, h in holdings.items() if terms.get(n) != h.leased.term])
+        # Leases whose answer was lost, or that were dropped before a crash gave them back to us:
+        # under their old terms late parts would count, so they have to be leased again.
+        strange = [leased.range_no for leased in held if leased.range_no not in holdings]
+        if strange:
+            await seat.ledger.call(leases.give_back, seat.run_id, seat.holder_id, strange)
         for leased in held:
-            was_held = leased.range_no in self.supply.holdings
-            known = self.supply.in_hand(leased.range_no)
-            tasks = await self._read(leased, with_segments=True)
-            if was_held:
+            if leased.range_no in holdings:
+                known = self.supply.in_hand(leased.range_no)
+                tasks = await self._read(leased, with_segments=True)
                 self.supply.reconcile(leased, known, tasks)
-            else:
-                self.supply.add(leased, tasks)

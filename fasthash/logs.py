@@ -8,10 +8,18 @@ import sys
 import time
 from typing import Any
 
-# C0, DEL and C1 controls and the bidirectional overrides: a file name must not drive a terminal.
+# C0, DEL and C1 controls, bidirectional marks and overrides: a file name must not drive a terminal.
 _UNSAFE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     code: f"\\u{code:04x}"
-    for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029)
+    for code in (
+        0x061C,
+        0x200E,
+        0x200F,
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+        0x2028,
+        0x2029,
+    )
 }
 _SURROGATES = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
 _CLEAN = {**_UNSAFE, **_SURROGATES}

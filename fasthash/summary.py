@@ -31,6 +31,15 @@ class RunSummary:
         return sum(self.by_type.values(), Counts())
 
     @property
+    def by_name(self) -> dict[str, Counts]:
+        """By the name shown: rows without a type go with a type that is called `(none)`."""
+        found: dict[str, Counts] = {}
+        for artifact_type, counts in self.by_type.items():
+            name = NO_TYPE if artifact_type is None else artifact_type
+            found[name] = found.get(name, Counts()) + counts
+        return found
+
+    @property
     def exit_status(self) -> int:
         """0: nothing to look at; 1: drift was found or rows failed."""
         total = self.total
@@ -46,14 +55,10 @@ class RunSummary:
             "finished_at": _iso(self.finished_at),
             "seconds": round(self.seconds, 3),
             **_counts_json(self.total),
-            "by_type": {_name(t): _counts_json(c) for t, c in self.by_type.items()},
+            "by_type": {t: _counts_json(c) for t, c in self.by_name.items()},
             "residual": dict(self.residual),
             "dry_run": self.dry_run,
         }
-
-
-def _name(artifact_type: str | None) -> str:
-    return NO_TYPE if artifact_type is None else artifact_type
 
 
 def _iso(time: datetime | None) -> str | None:
@@ -106,7 +111,7 @@ def as_text(summary: RunSummary) -> str:
     what = "dry run" if summary.dry_run else f"run {summary.run_id} ({summary.kind})"
     lines = [f"{what}: {summary.state} in {human_seconds(summary.seconds)}{speed}", ""]
     rows: list[tuple[str, ...]] = [("type", *_COLUMNS)]
-    rows += [(_name(t), *_cells(c)) for t, c in summary.by_type.items()]
+    rows += [(t, *_cells(c)) for t, c in summary.by_name.items()]
     rows.append(("total", *_cells(total)))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for n, row in enumerate(rows):

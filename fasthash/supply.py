@@ -36,6 +36,7 @@ class Holding:
     leased: LeasedRange
     pieces: deque[Piece] = field(default_factory=deque)
     in_flight: dict[int, Unit] = field(default_factory=dict)
+    delivered_rows: Counter[int] = field(default_factory=Counter)  # by unit in flight
     unsettled: dict[int, Part] = field(default_factory=dict)
 
     @property
@@ -48,7 +49,7 @@ class Holding:
         for piece in self.pieces:
             yield from (t.row_id for t in piece.tasks[piece.position :])
         for unit in self.in_flight.values():
-            yield from (t.row_id for t in unit.tasks)
+            yield from (t.row_id for t in unit.tasks[self.delivered_rows[unit.unit_no] :])
         for part in self.unsettled.values():
             yield from parts.row_ids(part)
 
@@ -76,7 +77,8 @@ class Supply:
     def add(self, leased: LeasedRange, tasks: Sequence[Task]) -> None:
         """Takes over a range with the rows of it that are not committed.
 
-        A crash of the server may have undone an earlier lease of it: that one is forgotten.
+        A crash of the server may have undone an earlier lease of it: that one is forgotten. The
+        term has to be one that the range never had here, which tells their units apart.
         """
         self.drop([leased.range_no])
         holding = Holding(leased)
@@ -181,6 +183,7 @@ class Supply:
         holding = self._holding(part)
         if holding is not None:
             holding.unsettled[part.part_no] = part
+            holding.delivered_rows[part.unit_no] += part.rows
 
     def fenced(self, part: Part) -> None:
         """A part was refused because its lease is over: the range is not ours under that term."""
@@ -201,6 +204,7 @@ class Supply:
         holding = self._holding(unit)
         if holding is not None:
             holding.in_flight.pop(unit.unit_no, None)
+            holding.delivered_rows.pop(unit.unit_no, None)
             if holding.finished:
                 self.wake()
 
@@ -212,9 +216,9 @@ class Supply:
             blamed: the task its worker died in: read more carefully, the second time not at all.
         """
         holding = self._holding(unit)
-        if holding is None:
+        if holding is None or holding.in_flight.pop(unit.unit_no, None) is None:
             return
-        holding.in_flight.pop(unit.unit_no, None)
+        holding.delivered_rows.pop(unit.unit_no, None)
         tasks = list(unit.tasks)
         if blamed is not None and done <= blamed < len(tasks):
             tasks[blamed] = self._after_death(tasks[blamed])

@@ -114,7 +114,7 @@ SET state = 'leased', holder_id = %(holder_id)s, term = greatest(c.term + 1, %(l
 FROM picked p
 WHERE c.run_id = p.run_id AND c.range_no = p.range_no
 RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term,
-          p.leased_before
+          p.leased_before, c.attempts, c.planned_rows
 
 -- name: renew_leases
 -- Every range this holder still holds, for another time to live.
@@ -122,7 +122,45 @@ UPDATE fasthash.checkpoint c
 SET expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s)
 WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'leased'
 RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term,
-          true AS leased_before
+          true AS leased_before, c.attempts, c.planned_rows
+
+-- name: give_back_ranges
+-- Ranges that their holder has no rows of go back; their terms rise when they are leased again.
+UPDATE fasthash.checkpoint c
+SET state = 'pending', holder_id = NULL, expires_at = NULL
+WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'leased'
+  AND c.range_no = ANY (%(range_no)s::integer[])
+
+-- name: narrow_range
+-- A leased range keeps its first rows, and has all its attempts again. Done twice (the answer was
+-- lost) it finds other attempts than it knows, and changes nothing.
+UPDATE fasthash.checkpoint c
+SET through_id = %(through_id)s, planned_rows = %(rows)s, attempts = 0
+WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s AND c.term = %(term)s
+  AND c.state = 'leased' AND c.holder_id = %(holder_id)s AND c.attempts = %(attempts)s
+RETURNING c.range_no
+
+-- name: add_rest
+-- The rows that a narrowed range gave up, as a range of their own, pending.
+WITH numbered AS (
+    UPDATE fasthash.run r SET next_range_no = r.next_range_no + 1
+    WHERE r.run_id = %(run_id)s
+    RETURNING r.next_range_no - 1 AS range_no
+)
+INSERT INTO fasthash.checkpoint
+    (run_id, range_no, pass_no, artifact_type, after_id, through_id, planned_rows)
+SELECT %(run_id)s, n.range_no, %(pass_no)s, %(artifact_type)s, %(after_id)s, %(through_id)s,
+       %(rows)s
+FROM numbered n
+RETURNING range_no
+
+-- name: move_segments
+-- The committed parts among those rows. None lies across the cut, for the row there is not
+-- committed.
+UPDATE fasthash.segment s
+SET range_no = %(rest_no)s
+WHERE s.run_id = %(run_id)s AND s.range_no = %(range_no)s
+  AND s.after_id::{id_type} >= %(after_id)s::text::{id_type}
 
 -- name: release_leases
 -- A graceful stop: what is held goes back, and no attempt is counted.

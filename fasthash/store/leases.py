@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -161,6 +161,67 @@ def renew(connection: Connection, run_id: int, holder_id: int, ttl_s: float) -> 
         {"run_id": run_id, "holder_id": holder_id, "ttl_s": ttl_s},
     )
     return [LeasedRange(**row) for row in rows]
+
+
+def narrow(
+    connection: Connection,
+    catalog: Catalog,
+    run_id: int,
+    holder_id: int,
+    leased: LeasedRange,
+    last_id: str,
+    rows: tuple[int, int],
+) -> LeasedRange | None:
+    """Cuts a leased range in two; the second half is anybody's.
+
+    Args:
+        leased: the range.
+        last_id: the last row that it keeps; not committed, if it is not the range's own last.
+        rows: not committed, up to that row and behind it.
+
+    Returns:
+        The first half, or None if the range is no longer held, or was narrowed already.
+    """
+    kept, left = rows
+    through_id = last_id if left else leased.through_id
+    key = {"run_id": run_id, "holder_id": holder_id, "range_no": leased.range_no}
+    with transaction(connection):
+        found = connection.execute(
+            query("lease", "narrow_range"),
+            {
+                **key,
+                "term": leased.term,
+                "attempts": leased.attempts,
+                "through_id": through_id,
+                "rows": kept,
+            },
+        ).fetchone()
+        if found is None:
+            return None
+        if left:
+            rest = {
+                "pass_no": leased.pass_no,
+                "artifact_type": leased.artifact_type,
+                "after_id": last_id,
+                "through_id": leased.through_id,
+                "rows": left,
+            }
+            added = connection.execute(query("lease", "add_rest"), {**key, **rest}).fetchone()
+            connection.execute(
+                catalog.query("lease", "move_segments"),
+                {**key, "after_id": last_id, "rest_no": added["range_no"] if added else None},
+            )
+    return replace(leased, through_id=through_id, planned_rows=kept, attempts=0)
+
+
+def give_back(
+    connection: Connection, run_id: int, holder_id: int, range_nos: Iterable[int]
+) -> None:
+    """Gives leases back of which this holder has no rows."""
+    connection.execute(
+        query("lease", "give_back_ranges"),
+        {"run_id": run_id, "holder_id": holder_id, "range_no": list(range_nos)},
+    )
 
 
 def finish(

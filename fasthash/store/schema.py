@@ -22,7 +22,7 @@ PRIVILEGES = {
     "run": ("SELECT", "INSERT", "UPDATE"),
     "holder": ("SELECT", "INSERT", "UPDATE"),
     "checkpoint": ("SELECT", "INSERT", "UPDATE"),
-    "segment": ("SELECT", "INSERT", "DELETE"),
+    "segment": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "journal": ("SELECT", "INSERT"),
     "drift": ("SELECT", "INSERT", "UPDATE"),
     "residual": ("SELECT", "INSERT"),

@@ -49,7 +49,7 @@ def test_plain_bytes_are_exact(n: int) -> None:
 
 
 @given(
-    st.integers(0, 10**6),
+    st.integers(0, 10**5),
     st.sampled_from(
         [("ms", 0.001), ("s", 1), ("sec", 1), ("", 1), ("m", 60), ("min", 60), ("h", 3600),
          ("d", 86400)]
@@ -83,12 +83,6 @@ def test_bounds(parse, good: list[str], bad: list[str]) -> None:  # type: ignore
             parse(text)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(OverflowError, pytest.fail.Exception),
-    reason="config.py: a number of 400 digits becomes infinite: parse_size raises OverflowError,"
-    " parse_duration returns inf, neither a ConfigError",
-)
 @pytest.mark.parametrize("parse", [config.parse_size, config.parse_duration])
 def test_a_number_beyond_all_bounds_is_a_configuration_error(parse) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError):
@@ -168,11 +162,6 @@ def test_a_link_is_judged_by_what_it_leads_to(file: Path, tmp_path: Path) -> Non
         config.load_file(str(link), KNOWN)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="config.py: of a link only its own folder is judged, not the folder of the file, where"
-    " everybody can put another file of root's or of this user's in its place",
-)
 def test_a_link_into_a_folder_that_everybody_can_write_is_refused(
     file: Path, tmp_path: Path
 ) -> None:

@@ -45,10 +45,6 @@ def test_every_control_and_surrogate_and_every_override_is_escaped() -> None:
         assert f"{code:x}" in shown, hex(code)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="logs.py: the marks U+061C, U+200E and U+200F (Bidi_Control too) are not escaped",
-)
 @pytest.mark.parametrize("code", MARKS)
 def test_the_marks_of_direction_are_escaped(code: int) -> None:
     assert logs.printable(f"a{chr(code)}b").isascii()

@@ -45,11 +45,6 @@ def test_the_types_add_up_to_the_total(by_type: dict[str | None, Counts]) -> Non
         assert part["rows_skipped_no_file"] == part["outcomes"]["no_file"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="summary.py: rows without a type and rows of a type named `(none)` have one key in"
-    " by_type, and the later one hides the other: the types do not add up to the total",
-)
 def test_a_type_named_as_the_rows_without_one_hides_none() -> None:
     by_type = {None: Counts(hashed=1), "(none)": Counts(hashed=2)}
     found = summary(by_type).as_json()

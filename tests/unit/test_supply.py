@@ -498,12 +498,6 @@ def test_rows_between_two_that_are_in_hand_come_with_the_right_beginning() -> No
     ]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="supply.py `Holding.known_ids`: all rows of a unit in flight count as in hand, those"
-    " too that were delivered and settled; if a crash undoes that commit they are not queued"
-    " again, and the range is finished without them",
-)
 def test_undone_rows_of_a_unit_that_is_still_in_flight_are_queued_again() -> None:
     supply = Supply(workers=1)
     rows = ids(1, 4)
@@ -523,12 +517,6 @@ def test_undone_rows_of_a_unit_that_is_still_in_flight_are_queued_again() -> Non
     assert (again.after_id, [t.row_id for t in again.tasks]) == ("001-000", rows[:2])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="supply.py: a range that was fenced off and then read from the ledger again under the"
-    " same term (a crash undid the other host's lease) takes the old unit's rows back a second"
-    " time: they go out twice and count twice",
-)
 def test_a_range_that_comes_back_under_its_term_does_not_take_old_units_back() -> None:
     supply = Supply(workers=1)
     rows = ids(1, 4)
