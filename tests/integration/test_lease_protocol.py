@@ -249,7 +249,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(n=st.integers(0, 2), rows=st.integers(0, 3))
     def wrest(self, n: int, rows: int) -> None:
-        """The leases of one run out; another takes a range, does a little and dies."""
+        """The leases of one run out; another takes a range and dies; the first comes back."""
         if (holder := self.one(n)) is not None:
             holder.expire()
             self.join()
@@ -259,6 +259,11 @@ class Protocol(RuleBasedStateMachine):
                 other.work(1)
                 other.send_next(1)
             other.die()
+            # The first comes back, with answers of its old term that are still on their way.
+            holder.lease()
+            for count in range(2 * rows):
+                holder.send_next(count)
+                holder.work(2)
 
     @rule(n=st.integers(0, 2))
     def die(self, n: int) -> None:
