@@ -89,7 +89,7 @@ class LeasedRange:
     """A range as its holder knows it: rows of one type with after_id < id <= through_id.
 
     `leased_before` says that parts of it may be committed already; `attempts` counts the holders
-    that were lost with it since it was cut.
+    that were lost with it.
     """
 
     range_no: int
@@ -100,7 +100,6 @@ class LeasedRange:
     term: int
     leased_before: bool = False
     attempts: int = 0
-    planned_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

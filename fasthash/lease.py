@@ -11,8 +11,10 @@ SAMPLE_EVERY_S = 5.0
 # each other's ranges, again and again, before there was a grace.
 SEEN_EVERY_S = 0.5
 RECONNECT_GRACE_S = 1.5
-# A range that was lost so often is cut in two, down to the row that does the harm.
-ATTEMPTS_BEFORE_SPLIT = 3
+# A range that was lost so often is leased last, and alone, so that no other is suspected with it.
+# Lost alone it is halved, each half alone again, down to the row that does the harm.
+ATTEMPTS_BEFORE_ALONE = 3
+ATTEMPTS_ALONE = 3
 # A last sweep that still finds rows is followed by another, so often.
 SWEEPS_AT_MOST = 10
 
@@ -38,25 +40,25 @@ class LeaseClock:
         return now_s - self.renewed_at_s < self.ttl_s / 2
 
 
-def rows_to_keep(attempts: int, planned_rows: int, rows: int) -> int | None:
+def rows_to_keep(attempts: int, rows: int) -> int | None:
     """How many of its rows a range keeps that was lost with its holders; the others go elsewhere.
 
-    Halving finds the one row that brings whole hosts down. Each half has all its attempts again,
-    and a row is given up only when it was lost so often alone: holders die of other things too.
+    Halving finds the one row that brings whole hosts down, and a row is given up only when it was
+    lost alone so often: holders die of other things too.
 
     Args:
-        attempts: holders lost with the range since it was cut.
-        planned_rows: rows it had when it was cut.
+        attempts: holders lost with the range; from ATTEMPTS_BEFORE_ALONE on they had no other.
         rows: rows of it that are not committed.
 
     Returns:
         A number of rows from the first on, or None to give up its only row.
     """
-    if attempts < ATTEMPTS_BEFORE_SPLIT or rows == 0:
+    lost_alone = attempts - ATTEMPTS_BEFORE_ALONE
+    if lost_alone <= 0 or rows == 0:
         return rows
-    if rows == 1 and planned_rows <= 1:
-        return None
-    return max(1, rows // 2)
+    if rows > 1:
+        return rows // 2
+    return 1 if lost_alone < ATTEMPTS_ALONE else None
 
 
 def ranges_wanted(queued_rows: int, range_rows: int, workers: int, unit_rows: int) -> int:

@@ -9,7 +9,7 @@ import logging
 from fasthash import logs
 from fasthash.commits import Commits
 from fasthash.fixity import LeasedRange, Task, Verdict
-from fasthash.lease import ATTEMPTS_BEFORE_SPLIT, ranges_wanted, rows_to_keep
+from fasthash.lease import ATTEMPTS_BEFORE_ALONE, ranges_wanted, rows_to_keep
 from fasthash.seat import Seat
 from fasthash.store import catalog as catalogs
 from fasthash.store import leases, planning
@@ -58,7 +58,8 @@ class Leasing:
         wanted = ranges_wanted(
             supply.queued_rows, settings.range_rows, settings.workers, supply.unit_size.rows
         )
-        if not wanted or supply.held is not None:
+        alone = any(h.leased.attempts >= ATTEMPTS_BEFORE_ALONE for h in supply.holdings.values())
+        if not wanted or alone or supply.held is not None:
             return False
         granted = await self._grant(wanted)
         if not granted and await seat.ledger.call(
@@ -71,18 +72,20 @@ class Leasing:
         ):
             granted = await self._grant(wanted)
         supply.running_out = not granted
+        if not granted and not supply.holdings:
+            granted = await self._grant(1, alone=True)
         for leased in granted:
             tasks = await self._read(leased, with_segments=leased.leased_before)
             await self._add(leased, tasks)
         return bool(granted)
 
     async def _add(self, leased: LeasedRange, tasks: list[Task]) -> None:
-        """Takes a range over: only half of it, if it was lost with several holders."""
-        keep = rows_to_keep(leased.attempts, leased.planned_rows, len(tasks))
+        """Takes a range over: only half of it, if a holder was lost that had no other."""
+        keep = rows_to_keep(leased.attempts, len(tasks))
         if keep is None:
             detail = f"{leased.attempts} coordinators were lost while they read it"
             tasks = [tasks[0]._replace(preset=str(Verdict.UNREADABLE), detail=detail)]
-        elif leased.attempts >= ATTEMPTS_BEFORE_SPLIT and keep:
+        elif keep < len(tasks):
             log.warning(
                 "range %d was lost %d times; %d of its rows go on alone",
                 leased.range_no,
@@ -105,7 +108,7 @@ class Leasing:
             leased, tasks = narrowed, tasks[:keep]
         self.supply.add(leased, tasks)
 
-    async def _grant(self, wanted: int) -> list[LeasedRange]:
+    async def _grant(self, wanted: int, *, alone: bool = False) -> list[LeasedRange]:
         seat = self.seat
         granted = await seat.ledger.call(
             leases.grant,
@@ -114,6 +117,7 @@ class Leasing:
             self._highest_term + 1,
             wanted,
             seat.settings.lease_ttl_s,
+            alone=alone,
         )
         self._highest_term = max([self._highest_term, *(r.term for r in granted)])
         return granted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 
@@ -17,6 +18,14 @@ def gated(text: str) -> str:
     while text == "gate" and not os.path.exists(os.environ["GATE"]):
         time.sleep(0.01)
     return slow(text)
+
+
+def deadly(text: str) -> str:
+    """Takes the whole run down at one file, as a file does that exhausts a host's memory."""
+    if text == "deadly":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    return text
 
 
 def shouting(text: str) -> str:

@@ -100,6 +100,7 @@ WITH picked AS (
     SELECT c.run_id, c.range_no, c.term > 0 AS leased_before
     FROM fasthash.checkpoint c
     WHERE c.run_id = %(run_id)s AND c.state <> 'done'
+      AND (c.attempts + (c.state = 'leased')::integer >= %(attempts_before_alone)s) = %(alone)s
       AND (c.state = 'pending'
            OR (c.holder_id <> %(holder_id)s
                AND (c.expires_at < clock_timestamp() OR c.holder_id <> ALL (%(alive)s::integer[]))))
@@ -114,7 +115,7 @@ SET state = 'leased', holder_id = %(holder_id)s, term = greatest(c.term + 1, %(l
 FROM picked p
 WHERE c.run_id = p.run_id AND c.range_no = p.range_no
 RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term,
-          p.leased_before, c.attempts, c.planned_rows
+          p.leased_before, c.attempts
 
 -- name: renew_leases
 -- Every range this holder still holds, for another time to live.
@@ -122,7 +123,7 @@ UPDATE fasthash.checkpoint c
 SET expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s)
 WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'leased'
 RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term,
-          true AS leased_before, c.attempts, c.planned_rows
+          true AS leased_before, c.attempts
 
 -- name: give_back_ranges
 -- Ranges that their holder has no rows of go back; their terms rise when they are leased again.
@@ -132,10 +133,11 @@ WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'lease
   AND c.range_no = ANY (%(range_no)s::integer[])
 
 -- name: narrow_range
--- A leased range keeps its first rows, and has all its attempts again. Done twice (the answer was
+-- A leased range keeps its first rows, and has not been lost alone. Done twice (the answer was
 -- lost) it finds other attempts than it knows, and changes nothing.
 UPDATE fasthash.checkpoint c
-SET through_id = %(through_id)s, planned_rows = %(rows)s, attempts = 0
+SET through_id = %(through_id)s, planned_rows = %(rows)s,
+    attempts = %(attempts_before_alone)s
 WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s AND c.term = %(term)s
   AND c.state = 'leased' AND c.holder_id = %(holder_id)s AND c.attempts = %(attempts)s
 RETURNING c.range_no
@@ -148,9 +150,9 @@ WITH numbered AS (
     RETURNING r.next_range_no - 1 AS range_no
 )
 INSERT INTO fasthash.checkpoint
-    (run_id, range_no, pass_no, artifact_type, after_id, through_id, planned_rows)
+    (run_id, range_no, pass_no, artifact_type, after_id, through_id, planned_rows, attempts)
 SELECT %(run_id)s, n.range_no, %(pass_no)s, %(artifact_type)s, %(after_id)s, %(through_id)s,
-       %(rows)s
+       %(rows)s, %(attempts_before_alone)s
 FROM numbered n
 RETURNING range_no
 

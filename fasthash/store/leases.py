@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from fasthash.fixity import LeasedRange
-from fasthash.lease import RECONNECT_GRACE_S
+from fasthash.lease import ATTEMPTS_BEFORE_ALONE, RECONNECT_GRACE_S
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, transaction
@@ -119,7 +119,14 @@ def claim_alive(connection: Connection, holder_id: int) -> None:
 
 
 def grant(
-    connection: Connection, run_id: int, holder_id: int, least_term: int, ranges: int, ttl_s: float
+    connection: Connection,
+    run_id: int,
+    holder_id: int,
+    least_term: int,
+    ranges: int,
+    ttl_s: float,
+    *,
+    alone: bool = False,
 ) -> list[LeasedRange]:
     """Leases up to so many ranges: pending ones, and those of dead or late holders.
 
@@ -127,6 +134,7 @@ def grant(
         least_term: above every term that this holder was ever granted.
         ranges: how many at the most.
         ttl_s: their life in seconds.
+        alone: lease those (and only those) that were lost so often that they are held alone.
     """
     unhurt = connection.execute(
         query("lease", "unhurt_holders"),
@@ -145,6 +153,8 @@ def grant(
             "least_term": least_term,
             "ranges": ranges,
             "ttl_s": ttl_s,
+            "alone": alone,
+            "attempts_before_alone": ATTEMPTS_BEFORE_ALONE,
         },
     )
     return sorted((LeasedRange(**row) for row in rows), key=lambda r: r.range_no)
@@ -176,15 +186,19 @@ def narrow(
 
     Args:
         leased: the range.
-        last_id: the last row that it keeps; not committed, if it is not the range's own last.
-        rows: not committed, up to that row and behind it.
+        last_id: the last row that it keeps, one that is not committed.
+        rows: how many are not committed, up to that row and behind it.
 
     Returns:
         The first half, or None if the range is no longer held, or was narrowed already.
     """
     kept, left = rows
-    through_id = last_id if left else leased.through_id
-    key = {"run_id": run_id, "holder_id": holder_id, "range_no": leased.range_no}
+    key = {
+        "run_id": run_id,
+        "holder_id": holder_id,
+        "range_no": leased.range_no,
+        "attempts_before_alone": ATTEMPTS_BEFORE_ALONE,
+    }
     with transaction(connection):
         found = connection.execute(
             query("lease", "narrow_range"),
@@ -192,26 +206,25 @@ def narrow(
                 **key,
                 "term": leased.term,
                 "attempts": leased.attempts,
-                "through_id": through_id,
+                "through_id": last_id,
                 "rows": kept,
             },
         ).fetchone()
         if found is None:
             return None
-        if left:
-            rest = {
-                "pass_no": leased.pass_no,
-                "artifact_type": leased.artifact_type,
-                "after_id": last_id,
-                "through_id": leased.through_id,
-                "rows": left,
-            }
-            added = connection.execute(query("lease", "add_rest"), {**key, **rest}).fetchone()
-            connection.execute(
-                catalog.query("lease", "move_segments"),
-                {**key, "after_id": last_id, "rest_no": added["range_no"] if added else None},
-            )
-    return replace(leased, through_id=through_id, planned_rows=kept, attempts=0)
+        rest = {
+            "pass_no": leased.pass_no,
+            "artifact_type": leased.artifact_type,
+            "after_id": last_id,
+            "through_id": leased.through_id,
+            "rows": left,
+        }
+        added = connection.execute(query("lease", "add_rest"), {**key, **rest}).fetchone()
+        connection.execute(
+            catalog.query("lease", "move_segments"),
+            {**key, "after_id": last_id, "rest_no": added["range_no"] if added else None},
+        )
+    return replace(leased, through_id=last_id, attempts=ATTEMPTS_BEFORE_ALONE)
 
 
 def give_back(

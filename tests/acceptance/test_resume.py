@@ -214,3 +214,26 @@ def test_killed_coordinator(corpus: Database) -> None:
     assert summary["rows_scanned"] == FILES
     assert summary["rows_updated"] == FILES - 20
     expect_all(corpus)
+
+
+def test_a_row_that_takes_whole_runs_down_is_found_and_left_out(database: Database) -> None:
+    database.environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    database.make_table()
+    for n in range(6):
+        name = "deadly" if n == 3 else f"f{n}"
+        (database.root / name).write_text(name)
+        database.add(n, name)
+    arguments = ("--resolver", "site_resolvers:deadly", "--range-rows", "4", "--workers", "1")
+    for _ in range(30):
+        process = database.start(*arguments)
+        process.communicate(timeout=30)
+        if process.returncode != -signal.SIGKILL:
+            break
+    assert process.returncode == 1
+    summary = json.loads(database.fasthash("summary", "--json").stdout)
+    check_sums(summary)
+    assert summary["outcomes"]["hashed"] == 5
+    assert summary["residual"] == {"unreadable": 1}
+    (left,) = database.sql("SELECT row_id, detail FROM fasthash.residual")
+    assert left["row_id"] == "3"
+    assert "coordinators were lost" in left["detail"]

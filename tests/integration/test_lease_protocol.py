@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from fasthash import parts
 from fasthash.config import CatalogNames
 from fasthash.fixity import LeasedRange, Part, Result, Task, Unit, Verdict
-from fasthash.lease import ATTEMPTS_BEFORE_SPLIT, rows_to_keep
+from fasthash.lease import ATTEMPTS_BEFORE_ALONE, rows_to_keep
 from fasthash.store import catalog as catalogs
 from fasthash.store import leases, planning, session
 from fasthash.store.leases import RunIdentity
@@ -70,12 +70,12 @@ class Holder:
             granted = self.grant()
         for found in granted:
             leased, tasks = found, self.read(found)
-            # Every loss counts as many: three of one range are rare in a short history.
-            attempts = leased.attempts * ATTEMPTS_BEFORE_SPLIT
-            keep = rows_to_keep(attempts, leased.planned_rows, len(tasks))
+            # Every loss counts as one alone: four of one range are rare in a short history.
+            attempts = leased.attempts and max(leased.attempts, ATTEMPTS_BEFORE_ALONE + 1)
+            keep = rows_to_keep(attempts, len(tasks))
             if keep is None:
                 tasks = [tasks[0]._replace(preset=str(Verdict.UNREADABLE))]
-            elif leased.attempts and 0 < keep < len(tasks):
+            elif keep < len(tasks):
                 rows = (keep, len(tasks) - keep)
                 last_id = tasks[keep - 1].row_id
                 narrowed = leases.narrow(
@@ -87,9 +87,12 @@ class Holder:
         return bool(granted)
 
     def grant(self) -> list[LeasedRange]:
-        granted = leases.grant(
-            self.ledger, self.run_id, self.holder_id, self.highest_term + 1, 1, TTL_S
-        )
+        granted: list[LeasedRange] = []
+        for alone in (False, True):
+            granted = granted or leases.grant(
+                self.ledger, self.run_id, self.holder_id, self.highest_term + 1, 1, TTL_S,
+                alone=alone,
+            )  # fmt: skip
         self.highest_term = max([self.highest_term, *(r.term for r in granted)])
         return granted
 

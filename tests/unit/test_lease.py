@@ -5,7 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthash.lease import LeaseClock, ranges_wanted
+from fasthash.lease import (
+    ATTEMPTS_ALONE,
+    ATTEMPTS_BEFORE_ALONE,
+    LeaseClock,
+    ranges_wanted,
+    rows_to_keep,
+)
 
 
 def test_a_lease_of_a_minute_is_renewed_every_twelve_seconds() -> None:
@@ -45,3 +51,23 @@ def test_ranges_are_leased_when_and_only_when_workers_could_run_dry(
     assert (wanted == 0) == (queued >= enough)
     if wanted > 1:  # never a range that nobody could need
         assert queued + (wanted - 1) * range_rows < enough
+
+
+@given(st.integers(1, 5_000), st.data())
+def test_halving_finds_the_one_row_that_takes_holders_down(rows: int, data: st.DataObject) -> None:
+    deadly = data.draw(st.integers(0, rows - 1))
+    waiting, given_up, lost = [(0, 0, rows)], set(), 0  # attempts, first, end
+    while waiting:
+        attempts, first, end = waiting.pop(0)
+        keep = rows_to_keep(attempts, end - first)
+        if keep is None:
+            given_up |= set(range(first, end))
+            continue
+        if keep < end - first:
+            waiting.append((ATTEMPTS_BEFORE_ALONE, first + keep, end))
+            attempts, end = ATTEMPTS_BEFORE_ALONE, first + keep
+        if first <= deadly < end:
+            lost += 1
+            waiting.append((attempts + 1, first, end))
+    assert given_up == {deadly}
+    assert lost <= ATTEMPTS_BEFORE_ALONE + ATTEMPTS_ALONE + rows.bit_length()
