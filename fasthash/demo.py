@@ -10,7 +10,7 @@ import sysconfig
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fasthash import config, files, paths, register
+from fasthash import config, files, paths, register, roots
 from fasthash.config import CatalogNames, Settings
 from fasthash.errors import PreflightFailed
 from fasthash.files import FileProblemError
@@ -129,7 +129,7 @@ def _is_left_out(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _sha256(folder: bytes, name: str) -> str:
-    reader = files.Reader([files.find_root(os.fsdecode(folder))], config.DEFAULT_CHUNK_BYTES)
+    reader = files.Reader([roots.find_root(os.fsdecode(folder))], config.DEFAULT_CHUNK_BYTES)
     try:
         return reader.digest([folder + b"/" + name.encode()], _Unwatched()).sha256.hex()
     except FileProblemError as problem:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from fasthash.fixity import Root, Verdict
 from fasthash.hashing import Sha256Stream
+from fasthash.pagecache import Visit
 from fasthash.paths import is_inside
 
 # Up to here a file is read whole, by one call; above it is streamed.
@@ -25,7 +26,8 @@ MMAP_WINDOW_BYTES = 8 * 1024 * 1024
 TRIES = 4
 BACKOFF_S = (0.05, 0.2, 0.8)
 
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+# Never blocks, is not inherited, becomes no controlling terminal.
+OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 _TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN})
 
@@ -57,10 +59,6 @@ class Watch(Protocol):
         Raises:
             Stopped: the run stops.
         """
-
-
-# Content, size, modification time and the time before the read: a tuple, one is made a file.
-Small = tuple[bytes, int, int, int]
 
 
 class Opened(NamedTuple):
@@ -97,6 +95,7 @@ class Reader:
     use_mmap: bool = False
     _no_atime: int = field(default=getattr(os, "O_NOATIME", 0))
     _buffer: bytearray = field(default_factory=bytearray)
+    _read_bytes: int = 0
 
     def open(self, paths: Sequence[bytes]) -> Opened:
         """Opens the first of the paths that exists, without ever blocking.
@@ -122,53 +121,29 @@ class Reader:
     def _open(self, path: bytes) -> int:
         if self._no_atime:
             try:
-                return os.open(path, _FLAGS | self._no_atime)
+                return os.open(path, OPEN_FLAGS | self._no_atime)
             except PermissionError as error:
                 if error.errno != errno.EPERM:
                     raise
                 self._no_atime = 0  # only for owners and root: from here on without
-        return os.open(path, _FLAGS)
+        return os.open(path, OPEN_FLAGS)
 
     def _look(self, descriptor: int) -> Opened:
-        # What the kernel itself calls the open file: no link can lead anywhere else any more.
-        real_path = os.readlink(b"/proc/self/fd/%d" % descriptor)
+        try:
+            # What the kernel itself calls the open file: no link can lead elsewhere any more.
+            real_path = os.readlink(b"/proc/self/fd/%d" % descriptor)
+            read_at_ns = time.time_ns()
+            facts = os.fstat(descriptor)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                detail = "a symbolic link leads to a path that is too long to be told"
+                raise FileProblemError(Verdict.UNREADABLE, detail) from error
+            raise _problem(error) from error
         if not is_inside(real_path, self.roots):
             raise FileProblemError(Verdict.OUTSIDE_ROOT, "a symbolic link leads out of the roots")
-        read_at_ns = time.time_ns()
-        facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise FileProblemError(Verdict.NOT_REGULAR, f"it is a {_kind(facts.st_mode)}")
         return Opened(descriptor, facts, read_at_ns)
-
-    def read_small(self, path: bytes) -> Small | None:
-        """A small file in as few calls as there can be: nearly every file of a big catalog.
-
-        Returns:
-            One state of the file; None where it is not as simple as that (there is no such
-            file, it is large, not regular, moving, a link somewhere), for `digest` to find out.
-        """
-        try:
-            descriptor = os.open(path, _FLAGS | self._no_atime)
-        except OSError:
-            return None
-        try:
-            read_at_ns = time.time_ns()
-            facts = os.fstat(descriptor)
-            size_bytes = facts.st_size
-            if size_bytes > WHOLE_FILE_BYTES or not stat.S_ISREG(facts.st_mode):
-                return None
-            if not is_inside(os.readlink(b"/proc/self/fd/%d" % descriptor), self.roots):
-                return None
-            if between_looks is not None:
-                between_looks(descriptor)
-            content = os.read(descriptor, size_bytes + 1)
-            if len(content) != size_bytes or moved(facts, os.fstat(descriptor)):
-                return None
-        except OSError:
-            return None
-        finally:
-            os.close(descriptor)
-        return content, size_bytes, facts.st_mtime_ns, read_at_ns
 
     def digest(
         self, paths: Sequence[bytes], watch: Watch, *, past_cache: bool = False
@@ -184,12 +159,12 @@ class Reader:
             FileProblemError: no state could be had.
             Stopped: the run stops.
         """
-        read_bytes = 0
+        self._read_bytes = 0
         for attempt in range(TRIES):
             try:
                 opened = self.open(paths)
                 try:
-                    digest, count = self._stream(opened, watch, past_cache)
+                    digest = self._stream(opened, watch, past_cache)
                 finally:
                     os.close(opened.descriptor)
             except FileProblemError as problem:
@@ -198,14 +173,11 @@ class Reader:
                 time.sleep(BACKOFF_S[attempt])
                 watch.advance(0)
             else:
-                read_bytes += count
-                facts = opened.facts
-                return FileState(
-                    digest, facts.st_size, facts.st_mtime_ns, opened.read_at_ns, read_bytes
-                )
+                facts, at_ns = opened.facts, opened.read_at_ns
+                return FileState(digest, facts.st_size, facts.st_mtime_ns, at_ns, self._read_bytes)
         raise AssertionError("the last attempt returns or raises")
 
-    def _stream(self, opened: Opened, watch: Watch, past_cache: bool) -> tuple[bytes, int]:
+    def _stream(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
         descriptor, size_bytes = opened.descriptor, opened.facts.st_size
         if past_cache:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -213,10 +185,14 @@ class Reader:
             between_looks(descriptor)
         stream = Sha256Stream()
         try:
-            if self.use_mmap and size_bytes > WHOLE_FILE_BYTES:
-                count = _feed_mapped(descriptor, size_bytes, stream, watch)
-            else:
-                count = self._feed(descriptor, size_bytes, stream, watch)
+            visit = Visit(descriptor, size_bytes)
+            try:
+                if self.use_mmap and size_bytes > WHOLE_FILE_BYTES:
+                    count = self._feed_mapped(descriptor, size_bytes, stream, watch, visit)
+                else:
+                    count = self._feed(descriptor, size_bytes, stream, watch, visit)
+            finally:
+                visit.end()
             after = os.fstat(descriptor)
         except OSError as error:
             raise _problem(error) from error
@@ -224,9 +200,11 @@ class Reader:
             raise FileProblemError(
                 Verdict.UNSTABLE, f"it changed in each of {TRIES} reads", transient=True
             )
-        return stream.digest(), count
+        return stream.digest()
 
-    def _feed(self, descriptor: int, size_bytes: int, stream: Sha256Stream, watch: Watch) -> int:
+    def _feed(
+        self, descriptor: int, size_bytes: int, stream: Sha256Stream, watch: Watch, visit: Visit
+    ) -> int:
         if len(self._buffer) != self.chunk_bytes:
             self._buffer = bytearray(self.chunk_bytes)
         if size_bytes > self.chunk_bytes:
@@ -241,8 +219,31 @@ class Reader:
                 break
             stream.update(view[:got])
             count += got
-            watch.advance(got)
+            self._advance(got, watch)
+            visit.at(count)
         return count
+
+    def _feed_mapped(
+        self, descriptor: int, size_bytes: int, stream: Sha256Stream, watch: Watch, visit: Visit
+    ) -> int:
+        try:
+            mapping = mmap.mmap(descriptor, size_bytes, prot=mmap.PROT_READ)
+        except ValueError:
+            return 0  # it has shrunk since it was looked at
+        with mapping, memoryview(mapping) as view:
+            mapping.madvise(mmap.MADV_SEQUENTIAL)
+            for start in range(0, size_bytes, MMAP_WINDOW_BYTES):
+                with view[start : start + MMAP_WINDOW_BYTES] as piece:
+                    stream.update(piece)
+                    self._advance(len(piece), watch)
+                    # Mapped pages cannot be dropped from the cache.
+                    mapping.madvise(mmap.MADV_DONTNEED, start, len(piece))
+                visit.at(start)
+        return size_bytes
+
+    def _advance(self, read_bytes: int, watch: Watch) -> None:
+        self._read_bytes += read_bytes
+        watch.advance(read_bytes)
 
     def takes_long(self, paths: Sequence[bytes]) -> bool:
         """Whether reading the file will take so long that results before it should not wait."""
@@ -279,17 +280,6 @@ def moved(before: os.stat_result, after: os.stat_result) -> bool:
     )
 
 
-def _feed_mapped(descriptor: int, size_bytes: int, stream: Sha256Stream, watch: Watch) -> int:
-    with mmap.mmap(descriptor, size_bytes, prot=mmap.PROT_READ) as mapping:
-        mapping.madvise(mmap.MADV_SEQUENTIAL)
-        with memoryview(mapping) as view:
-            for start in range(0, size_bytes, MMAP_WINDOW_BYTES):
-                with view[start : start + MMAP_WINDOW_BYTES] as piece:
-                    stream.update(piece)
-                    watch.advance(len(piece))
-    return size_bytes
-
-
 def _problem(error: OSError, path: bytes = b"") -> FileProblemError:
     number = error.errno or 0
     text = f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
@@ -313,35 +303,3 @@ def _kind(mode: int) -> str:
         if test(mode):
             return name
     return "special file"
-
-
-def find_root(path: str, sentinel: str | None = None) -> Root:
-    """The facts of a root as it is now.
-
-    Args:
-        path: a directory.
-        sentinel: a name that has to exist beneath it, or None.
-
-    Raises:
-        OSError: it is missing, not a directory, or lacks the sentinel.
-    """
-    absolute = os.path.abspath(os.fsencode(path))
-    real_path = os.path.realpath(absolute)
-    facts = os.stat(real_path)
-    if not stat.S_ISDIR(facts.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-    if sentinel is not None:
-        os.stat(os.path.join(real_path, os.fsencode(sentinel)))
-    return Root(absolute, real_path, facts.st_dev, facts.st_ino)
-
-
-def missing_root(roots: Sequence[Root], sentinel: str | None = None) -> tuple[Root, str] | None:
-    """The first root that is not what it was at the start, and what is wrong with it."""
-    for root in roots:
-        try:
-            now = find_root(os.fsdecode(root.path), sentinel)
-        except OSError as error:
-            return root, os.strerror(error.errno or 0)
-        if (now.device, now.inode) != (root.device, root.inode):
-            return root, "another file system or directory is mounted there"
-    return None

@@ -7,7 +7,7 @@ import logging
 import time
 from typing import Any
 
-from fasthash import files, logs
+from fasthash import logs, roots
 from fasthash.commits import Commits
 from fasthash.fixity import Counts, RootGone
 from fasthash.lease import SAMPLE_EVERY_S, SEEN_EVERY_S, LeaseClock
@@ -117,7 +117,7 @@ class Heartbeat:
     async def _look_for_root(self) -> None:
         # In a thread: a dead network mount would block for minutes.
         missing = await asyncio.to_thread(
-            files.missing_root, self.seat.roots, self.seat.settings.root_sentinel
+            roots.missing_root, self.seat.roots, self.seat.settings.root_sentinel
         )
         if missing is None:
             log.info("the root is back; going on", extra=logs.event("root_back"))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 
-from fasthash import coordinator, files, paths
+from fasthash import coordinator, paths, roots
 from fasthash.config import Settings, refuse_foreign_file
 from fasthash.coordinator import Finished
 from fasthash.dryrun import DryRun
 from fasthash.errors import PreflightFailed
 from fasthash.fixity import Root
 from fasthash.progress import Progress
+from fasthash.resolver import load_resolver
 from fasthash.store import preflight, session
 from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
-from fasthash.worker import load_resolver
 
 
 def run_job(settings: Settings, progress: Progress) -> Finished:
@@ -70,11 +70,11 @@ def find_roots(names: list[str], sentinel: str | None) -> list[Root]:
             "no root: say where the files lie with --root DIR (or FASTHASH_ROOTS, or roots = "
             "[..] in fasthash.toml), or add files with `fasthash register DIR`"
         )
-    roots = []
+    found = []
     for name in names:
         try:
-            roots.append(files.find_root(os.fsdecode(paths.decode(name)), sentinel))
+            found.append(roots.find_root(os.fsdecode(paths.decode(name)), sentinel))
         except OSError as error:
             what = f" (sentinel {sentinel})" if sentinel is not None else ""
             raise PreflightFailed(f"root {name}{what}: {os.strerror(error.errno or 0)}") from error
-    return roots
+    return found

@@ -30,7 +30,7 @@ def decode(text: str) -> bytes:
     the name itself, in UTF-8.
     """
     if text.startswith(FILE_URI):
-        return unquote_to_bytes(text[len("file://") :])
+        return unquote_to_bytes(text[len("file://") :].encode("utf-8", "surrogateescape"))
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -75,8 +75,28 @@ def candidates(text: str, roots: Sequence[Root]) -> list[bytes]:
     if not found:
         raise PathRefusedError(Verdict.OUTSIDE_ROOT, "the path lies beneath none of the roots")
     if len(found[0]) > LONGEST_PATH_BYTES:
-        raise PathRefusedError(Verdict.NO_FILE, f"the path has {len(found[0])} bytes, too many")
+        found = [path for path in found if len(path) <= LONGEST_PATH_BYTES]
+        if not found:
+            raise PathRefusedError(Verdict.NO_FILE, f"the path has {len(raw)} bytes, too many")
     return found
+
+
+def plain_name(text: str, roots: Sequence[Root]) -> tuple[int, bytes] | None:
+    """Which root a file lies beneath and its name from there, where the text says so plainly.
+
+    Returns:
+        The root's number and the name; None where it takes `candidates` to tell. More than one
+        root may have a file of that name: this is the first to try.
+    """
+    if ".." in text or "\0" in text or not text:
+        return None
+    if text[0] != "/":
+        return None if text.startswith(FILE_URI) else (0, text.encode("utf-8", "surrogateescape"))
+    raw = text.encode("utf-8", "surrogateescape")
+    for number, root in enumerate(roots):
+        if raw.startswith(root.path) and raw[len(root.path) : len(root.path) + 1] == b"/":
+            return number, raw[len(root.path) :].lstrip(b"/")
+    return None
 
 
 def _leads_into(path: bytes, root: Root) -> bool:

@@ -34,7 +34,7 @@ class Slot:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, _SIZE_BYTES)
+        self.memory = mmap.mmap(descriptor, _SIZE_BYTES)
         self._read_bytes = 0
 
     @classmethod
@@ -49,11 +49,11 @@ class Slot:
     def note(self, unit_no: int, index: int) -> None:
         """The worker is about to read this file."""
         self._read_bytes = 0
-        _FIELDS.pack_into(self._memory, 0, unit_no, index, time.time_ns(), 0)
+        _FIELDS.pack_into(self.memory, 0, unit_no, index, time.time_ns(), 0)
 
     def idle(self) -> None:
         """The worker is in no file."""
-        _FIELDS.pack_into(self._memory, 0, 0, -1, 0, 0)
+        _FIELDS.pack_into(self.memory, 0, 0, -1, 0, 0)
 
     def advance(self, read_bytes: int) -> None:
         """The worker has read so many more bytes of its file.
@@ -62,25 +62,25 @@ class Slot:
             Stopped: the coordinator asked for it.
         """
         self._read_bytes += read_bytes
-        struct.pack_into("<q", self._memory, 24, self._read_bytes)
+        struct.pack_into("<q", self.memory, 24, self._read_bytes)
         if self.stopping:
             raise Stopped
 
     @property
     def stopping(self) -> bool:
         """Whether the coordinator asked the worker to stop."""
-        return self._memory[_STOP_AT] != 0
+        return self.memory[_STOP_AT] != 0
 
     def stop(self) -> None:
         """The coordinator asks the worker to stop, in the middle of a file too."""
-        self._memory[_STOP_AT] = 1
+        self.memory[_STOP_AT] = 1
 
     def activity(self) -> Activity | None:
         """The file the worker is (or died) in."""
-        unit_no, index, since_ns, read_bytes = _FIELDS.unpack_from(self._memory, 0)
+        unit_no, index, since_ns, read_bytes = _FIELDS.unpack_from(self.memory, 0)
         return Activity(unit_no, index, since_ns / 1e9, read_bytes) if index >= 0 else None
 
     def close(self) -> None:
         """Gives the memory back."""
-        self._memory.close()
+        self.memory.close()
         os.close(self.descriptor)

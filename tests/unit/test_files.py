@@ -29,10 +29,11 @@ from fasthash.files import (
     FileState,
     Reader,
     Stopped,
-    find_root,
-    missing_root,
 )
 from fasthash.fixity import Verdict
+from fasthash.roots import find_root, missing_root
+from fasthash.slot import Slot
+from fasthash.small import Small, SmallFiles
 
 CHUNK = 64 * 1024
 WINDOW = files.MMAP_WINDOW_BYTES
@@ -88,10 +89,29 @@ def digest(root: Path, name: str | bytes, **kwargs: bool | int) -> FileState:
     return reader(root, **kwargs).digest([path], Watch())  # type: ignore[arg-type]
 
 
+def read_small(root: Path, name: str | bytes, *, in_python: bool = False) -> Small | None:
+    """The quick way: natively and in Python, where both have to see the same.
+
+    Only Python follows links, and only Python has hooks.
+    """
+    one, slot = find_root(str(root)), Slot.create()
+    found = []
+    for switch in ["off"] if in_python or files.between_looks is not None else ["off", "on"]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FASTHASH_NATIVE", switch)
+            small = SmallFiles([one], slot)
+        (state,) = small.read(one, [os.fsencode(name)], 1, 0) or [None]
+        found.append(None if state is None else Small(*state))
+    slot.close()
+    path = os.path.join(os.fsencode(root), os.fsencode(name))
+    if found[-1] is not None or os.path.realpath(path) == os.path.normpath(path):
+        assert (found[0] and found[0][:3]) == (found[-1] and found[-1][:3])
+    return found[0]
+
+
 def verdict(root: Path, name: str | bytes) -> tuple[Verdict, str]:
     """The problem of a file that has one, both ways of reading agreeing that it has."""
-    path = os.path.join(os.fsencode(root), os.fsencode(name))
-    assert reader(root).read_small(path) is None
+    assert read_small(root, name) is None
     with pytest.raises(FileProblemError) as caught:
         digest(root, name)
     return caught.value.verdict, caught.value.detail
@@ -159,15 +179,14 @@ def test_every_way_of_reading_gives_the_digest_of_sha256sum(
 
 def test_small_files_are_read_whole(sized: tuple[Path, dict[int, str]]) -> None:
     folder, digests = sized
-    one = reader(folder)
     for size, expected in digests.items():
-        small = one.read_small(os.fsencode(folder / str(size)))
+        small = read_small(folder, str(size))
         if size > WHOLE_FILE_BYTES:
             assert small is None
         else:
             assert small is not None
-            assert hashlib.sha256(small[0]).hexdigest() == expected
-            assert small[1] == size
+            assert small.sha256.hex() == expected
+            assert small.size_bytes == size
 
 
 def test_past_the_cache_is_the_same_digest(sized: tuple[Path, dict[int, str]]) -> None:
@@ -200,7 +219,7 @@ def test_the_stamp_is_that_of_the_file_and_the_time_that_before_the_read(root: P
     os.utime(root / "f", ns=(1, 1_599_999_999_123_456_789))
     before = time.time_ns()
     state = digest(root, "f")
-    small = reader(root).read_small(os.fsencode(root / "f"))
+    small = read_small(root, "f")
     after = time.time_ns()
     assert small is not None
     for mtime_ns, read_at_ns in ((state.mtime_ns, state.read_at_ns), small[2:]):
@@ -217,7 +236,7 @@ def test_the_marker_is_never_younger_than_a_change_of_the_file(
     at: list[int] = []
     monkeypatch.setattr(files, "between_looks", lambda _: at.append(time.time_ns()))
     if small:
-        found = reader(root).read_small(os.fsencode(root / "f"))
+        found = read_small(root, "f")
         assert found is not None
         read_at_ns = found[3]
     else:
@@ -381,13 +400,6 @@ def far_behind_a_link(root: Path) -> bytes:
     return os.fsencode(path)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=OSError,
-    reason="files.py `_look`: readlink of /proc/self/fd/N fails with ENAMETOOLONG where the real"
-    " path is longer than PATH_MAX (a link half-way); only os.open is guarded, so the OSError"
-    " ends the worker. fstat (ESTALE, EIO on a network file system) the same",
-)
 def test_a_real_path_longer_than_the_kernel_can_tell_is_a_problem_of_the_file(root: Path) -> None:
     path = far_behind_a_link(root)
     with contextlib.suppress(FileProblemError):
@@ -434,8 +446,9 @@ def test_no_path_through_any_links_reads_a_file_outside(
     except paths.PathRefusedError:
         return
     one = Reader(roots, CHUNK)
-    small = one.read_small(candidates[0])
-    assert small is None or small[0] == b"ours"
+    plain = paths.plain_name(text, roots)
+    small = None if plain is None else read_small(maze, plain[1])
+    assert small is None or small.sha256 == hashlib.sha256(b"ours").digest()
     try:
         state = one.digest(candidates, Watch())
     except FileProblemError:
@@ -493,14 +506,13 @@ def test_a_file_of_another_user_is_read_without_noatime(public: Path) -> None:
         for _ in range(2):
             state = one.digest([os.fsencode(public / "f")], Watch())
             assert state.sha256 == hashlib.sha256(b"f").digest()
-        small = one.read_small(os.fsencode(public / "f"))  # from here on the quick way too
-        assert small is not None
+        assert read_small(public, "f") is not None
 
 
 def test_reading_leaves_the_access_time_alone(root: Path) -> None:
     write_old(root / "f", b"f")
     digest(root, "f")
-    reader(root).read_small(os.fsencode(root / "f"))
+    read_small(root, "f")
     assert os.stat(root / "f").st_atime == LONG_AGO[0]
 
 
@@ -561,7 +573,7 @@ def test_an_error_in_the_quick_way_is_left_to_the_long_one(
     (root / "f").write_text("f")
     for call in ("open", "read"):
         failing[call] += [number]
-        assert reader(root).read_small(os.fsencode(root / "f")) is None
+        assert read_small(root, "f", in_python=True) is None
 
 
 def test_an_error_after_half_a_file_is_no_hash_of_half_a_file(
@@ -594,8 +606,11 @@ def test_fewer_bytes_than_the_file_has_are_no_hash(
     (root / "small").write_bytes(b"small")
     monkeypatch.setattr(files.os, "readv", lambda descriptor, buffers: 0)
     monkeypatch.setattr(files.os, "read", lambda descriptor, size: b"smal")
-    assert verdict(root, "f")[0] == Verdict.UNSTABLE
-    assert verdict(root, "small")[0] == Verdict.UNSTABLE
+    for name in ("f", "small"):
+        assert read_small(root, name, in_python=True) is None
+        with pytest.raises(FileProblemError) as caught:
+            digest(root, name)
+        assert caught.value.verdict == Verdict.UNSTABLE
 
 
 # -- files that do not hold still
@@ -651,10 +666,9 @@ def test_a_digest_is_that_of_one_state_the_file_had(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "between_looks", hook)
         one = reader(tmp_path)
-        small = one.read_small(os.fsencode(path))
+        small = read_small(tmp_path, path.name)
         if small is not None:
-            assert hashlib.sha256(small[0]).digest() in had
-            assert len(small[0]) == small[1]
+            assert small.sha256 in had
         try:
             state = one.digest([os.fsencode(path)], Watch())
         except FileProblemError as problem:
@@ -775,12 +789,6 @@ def test_a_file_that_grows_faster_than_it_is_read_does_not_keep_the_reader(root:
 
 
 @pytest.mark.parametrize("new_size", [0, WHOLE_FILE_BYTES + 1])
-@pytest.mark.xfail(
-    strict=True,
-    raises=ValueError,
-    reason="files.py `_feed_mapped`: a file that shrinks between fstat and mmap makes mmap.mmap"
-    " raise ValueError, which nobody catches: it ends the worker instead of a second read",
-)
 def test_a_file_that_shrinks_before_it_is_mapped_is_read_again(
     root: Path, monkeypatch: pytest.MonkeyPatch, new_size: int
 ) -> None:
@@ -800,11 +808,6 @@ def test_a_mapped_file_that_is_rewritten_or_grows_is_read_again(
     assert len(looks) == 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="files.py `Reader.digest`: `read_bytes` counts the last attempt only, not what was read"
-    " in those before it (`counts what was read to find it`)",
-)
 def test_what_was_read_in_vain_counts_as_read(root: Path) -> None:
     path = write_old(root / "f", b"a" * 4 * CHUNK)
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from fasthash import files
-from fasthash.files import WHOLE_FILE_BYTES, FileProblemError, Reader, find_root, missing_root
+from fasthash.files import WHOLE_FILE_BYTES, FileProblemError, Reader
 from fasthash.fixity import RootGone, Task, Unit, Verdict
 from fasthash.parts import results
+from fasthash.roots import find_root, missing_root
 from fasthash.slot import Slot
+from fasthash.small import SmallFiles
 from fasthash.worker import Inspector, RootMissingError, WorkerSetup, process
 
 
@@ -210,7 +212,7 @@ def test_other_bytes_once_are_no_drift(tmp_path: Path, hook: pytest.MonkeyPatch)
         state = real(self, paths, watch, past_cache=past_cache)
         return replace(state, sha256=wrong.pop()) if wrong else state
 
-    hook.setattr(Reader, "read_small", lambda self, path: None)
+    hook.setattr(SmallFiles, "read", lambda self, root, names, *_: [None] * len(names))
     hook.setattr(Reader, "digest", digest)
     result = one(tmp_path, "f", stored=stored)
     assert result.verdict == "hashed"
@@ -229,7 +231,7 @@ def test_transient_errors_are_tried_again(tmp_path: Path, hook: pytest.MonkeyPat
             raise OSError(failures.pop(), "once")
         return real(descriptor, buffers)
 
-    hook.setattr(Reader, "read_small", lambda self, path: None)
+    hook.setattr(SmallFiles, "read", lambda self, root, names, *_: [None] * len(names))
     hook.setattr(os, "readv", readv)
     assert one(tmp_path, "f").sha256.hex() == digest_of(tmp_path / "f")
     failures += [errno.EIO] * 99

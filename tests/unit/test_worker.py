@@ -22,18 +22,14 @@ from hypothesis import strategies as st
 
 from fasthash import child, files, parts, wire, worker
 from fasthash.errors import ConfigError
-from fasthash.files import FileState, Reader, Stopped, find_root
+from fasthash.files import FileState, Reader, Stopped
 from fasthash.fixity import Part, Result, RootGone, Task, Unit, Verdict
+from fasthash.inspector import REREADS, Inspector, RootMissingError, WorkerSetup
+from fasthash.resolver import load_resolver
+from fasthash.roots import find_root
 from fasthash.slot import Activity, Slot
-from fasthash.worker import (
-    GROUP_FILES,
-    REREADS,
-    Inspector,
-    RootMissingError,
-    WorkerSetup,
-    load_resolver,
-    process,
-)
+from fasthash.small import SmallFiles
+from fasthash.worker import GROUP_FILES, process
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -136,7 +132,7 @@ def test_a_careful_file_is_read_with_readinto(root: Path, monkeypatch: pytest.Mo
     def forbidden(*args: object) -> int:
         raise AssertionError("mapped")
 
-    monkeypatch.setattr(files, "_feed_mapped", forbidden)
+    monkeypatch.setattr(Reader, "_feed_mapped", forbidden)
     slot = Slot.create()
     one = Inspector(setup_of(root, use_mmap=True), slot)
     (found,) = inspect(one, task("f", careful=True))
@@ -188,7 +184,7 @@ def test_a_differing_hash_is_confirmed_by_a_second_read(
 def lying(monkeypatch: pytest.MonkeyPatch, *lies: bytes | None) -> None:
     """Each read gives the next of these digests; None (and every later one) is the truth."""
     waiting = list(lies)
-    digest, many = Reader.digest, worker.digest_many
+    digest, read = Reader.digest, SmallFiles.read
 
     def lie(true: bytes) -> bytes:
         return (waiting.pop(0) if waiting else None) or true
@@ -198,7 +194,11 @@ def lying(monkeypatch: pytest.MonkeyPatch, *lies: bytes | None) -> None:
         return replace(state, sha256=lie(state.sha256))
 
     monkeypatch.setattr(Reader, "digest", digest_lying)
-    monkeypatch.setattr(worker, "digest_many", lambda contents: [lie(d) for d in many(contents)])
+    monkeypatch.setattr(
+        SmallFiles,
+        "read",
+        lambda *args: [s and (lie(s[0]), *s[1:]) for s in read(*args) or ()],
+    )
 
 
 BAD, WORSE = b"\x01" * 32, b"\x02" * 32
@@ -262,13 +262,14 @@ def test_a_file_that_goes_between_the_two_reads_has_no_hash(
 ) -> None:
     path = root / "f"
     path.write_bytes(b"content")
-    many = worker.digest_many
+    read = SmallFiles.read
 
-    def and_gone(contents: Any) -> list[bytes]:
+    def and_gone(*args: Any) -> Any:
+        found = read(*args)
         path.unlink()
-        return many(contents)
+        return found
 
-    monkeypatch.setattr(worker, "digest_many", and_gone)
+    monkeypatch.setattr(SmallFiles, "read", and_gone)
     (found,) = inspect(inspector, task("f", stored_sha256="ff" * 32))
     assert (found.verdict, found.sha256) == (Verdict.NO_FILE, None)
 
@@ -330,12 +331,6 @@ def test_a_missing_sentinel_gives_no_verdict(root: Path) -> None:
     slot.close()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="worker.py `_look_twice`: the roots are looked at for no_file and unreadable only; if a"
-    " root that is a link is made to lead elsewhere (`current -> v2`), every row ends as"
-    " outside_root instead of holding the run",
-)
 def test_a_root_that_is_a_link_and_leads_elsewhere_now_gives_no_verdict(tmp_path: Path) -> None:
     for version in ("v1", "v2"):
         (tmp_path / version).mkdir()
@@ -354,11 +349,6 @@ def test_a_root_that_is_a_link_and_leads_elsewhere_now_gives_no_verdict(tmp_path
         slot.close()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="worker.py `_second_look`: the slot is idle while a file that appeared meanwhile is"
-    " read: a death in it is blamed on nobody (and counts as one of a worker that dies at once)",
-)
 def test_the_slot_names_the_file_in_the_second_look_too(
     root: Path, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -470,16 +460,16 @@ def test_a_stop_sends_what_is_known_and_then_ends(
     tasks = [task(f"f{n:03d}") for n in range(3 * GROUP_FILES)]
     for one in tasks:
         (root / one.path).write_text("x")
-    digested: list[int] = []
-    many = worker.digest_many
+    groups: list[int] = []
+    read = SmallFiles.read
 
-    def stop_in_the_second(contents: Any) -> list[bytes]:
-        digested.append(len(contents))
-        if len(digested) == 2:
+    def stop_in_the_second(*args: Any) -> Any:
+        groups.append(len(args[2]))
+        if len(groups) == 2:
             inspector.slot.stop()
-        return many(contents)
+        return read(*args)
 
-    monkeypatch.setattr(worker, "digest_many", stop_in_the_second)
+    monkeypatch.setattr(SmallFiles, "read", stop_in_the_second)
     found: list[Part] = []
     with pytest.raises(Stopped):
         for message in process(unit_of(*tasks), inspector):
@@ -564,13 +554,6 @@ def test_a_resolver_says_where_the_file_is(root: Path, inspector: Inspector) -> 
     assert found[-1].detail == "the resolver raised KeyError: 'raises'"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=(TypeError, UnicodeEncodeError),
-    reason="worker.py `_paths`: os.fsencode of what a resolver returned and `candidates` stand"
-    " outside of the try: a number, a lone surrogate or a file URI with odd bytes ends the worker"
-    " (twice a row), where a resolver that raises gives `unreadable` with the reason",
-)
 @pytest.mark.parametrize("answer", [42, ["f"], "\ud800", b"file:///\xff"])
 def test_a_resolver_that_returns_no_path_is_a_problem_of_the_row(
     root: Path, inspector: Inspector, answer: object

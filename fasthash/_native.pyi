@@ -1,0 +1,14 @@
+from collections.abc import Sequence
+from typing import Any
+
+def read_and_hash(
+    root: bytes,
+    root_numbers: tuple[int, int],
+    names: Sequence[bytes | None],
+    slot: Any,
+    first: int,
+    limits: tuple[int, int],
+    arena: bytearray,
+    /,
+) -> list[tuple[bytes, int, int, int] | None] | None: ...
+def hash_messages(messages: list[bytes], /) -> list[bytes]: ...
