@@ -241,13 +241,14 @@ static int moved(const struct stat *a, const struct stat *b)
            nanoseconds(a->st_ctim) != nanoseconds(b->st_ctim) || a->st_ino != b->st_ino;
 }
 
-/* The end of a file's reading: it counts if all of it came and nothing moved. Pages that were not
- * there before are given back. */
-static void settle(File *file, ssize_t got)
+/* The end of a file's reading: it counts if all of it came, nothing moved, and it had not changed
+ * a moment before. Pages that were not there before are given back. */
+static void settle(File *file, ssize_t got, int64_t racy_ns)
 {
     struct stat after;
     file->done = got == file->facts.st_size && fstat(file->descriptor, &after) == 0 &&
-                 !moved(&file->facts, &after);
+                 !moved(&file->facts, &after) &&
+                 file->read_at_ns - nanoseconds(file->facts.st_ctim) >= racy_ns;
     if (!file->was_cached)
         posix_fadvise(file->descriptor, 0, 0, POSIX_FADV_DONTNEED);
     close(file->descriptor);
@@ -264,7 +265,7 @@ typedef struct {
     size_t most_bytes, arena_bytes;
     uint8_t *arena;
     volatile Noted *noted;
-    int64_t first_index;
+    int64_t first_index, racy_ns;
 } Plan;
 
 static void note(const Plan *plan, size_t n, File *file)
@@ -304,7 +305,7 @@ static size_t read_some(const char *const *names, File *files, size_t count, con
         struct iovec into = {plan->arena + file->offset, size + 1};
         ssize_t got = preadv2(descriptor, &into, 1, 0, RWF_NOWAIT);
         if (got == (ssize_t)size) {
-            settle(file, got);
+            settle(file, got, plan->racy_ns);
         } else {
             /* Not in the page cache (or not to be had that way): asked for now, read below, so
              * that the group's waits overlap. */
@@ -325,7 +326,7 @@ static size_t read_some(const char *const *names, File *files, size_t count, con
                 break;
             got += more;
         }
-        settle(file, got);
+        settle(file, got, plan->racy_ns);
     }
     hash_all(files, taken, plan->arena);
     return taken;
@@ -346,12 +347,14 @@ static PyObject *as_tuple(const File *file)
 }
 
 PyDoc_STRVAR(read_and_hash_doc,
-             "read_and_hash(root, (device, inode), names, slot, first, (flags, most_bytes), arena)\n"
+             "read_and_hash(root, (device, inode), names, slot, first, limits, arena)\n"
              "\n"
              "For each name beneath the root (bytes, or None to leave it out) a tuple of digest,\n"
              "size in bytes, mtime and time of reading in nanoseconds; or None where it is not a\n"
              "regular file of at most so many bytes that holds still and has no link in its path.\n"
-             "None in place of the list if the root is not the directory with these numbers.");
+             "None in place of the list if the root is not the directory with these numbers.\n"
+             "The limits are flags for open, the bytes, and the age in nanoseconds that the last\n"
+             "change of a file has to have.");
 
 /* A pointer a name; NULL for what is left out. */
 static int take_names(PyObject *sequence, const char **names)
@@ -386,13 +389,13 @@ static PyObject *read_and_hash(PyObject *self, PyObject *args)
 {
     PyObject *given, *results = NULL, *sequence = NULL;
     Py_buffer slot, arena;
-    long long first;
+    long long first, racy_ns;
     unsigned long long flags, device, inode;
     Py_ssize_t most_bytes;
     const char *root, **names = NULL;
     File *files = NULL;
-    if (!PyArg_ParseTuple(args, "y(KK)Ow*L(Kn)w*", &root, &device, &inode, &given, &slot, &first,
-                          &flags, &most_bytes, &arena))
+    if (!PyArg_ParseTuple(args, "y(KK)Ow*L(KnL)w*", &root, &device, &inode, &given, &slot, &first,
+                          &flags, &most_bytes, &racy_ns, &arena))
         return NULL;
     sequence = PySequence_Fast(given, "names are a sequence");
     if (sequence == NULL)
@@ -415,7 +418,7 @@ static PyObject *read_and_hash(PyObject *self, PyObject *args)
     Py_BEGIN_ALLOW_THREADS;
     folder = open_root(root, device, inode);
     if (folder >= 0) {
-        Plan plan = {folder, flags, most_bytes, arena.len, arena.buf, slot.buf, first};
+        Plan plan = {folder, flags, most_bytes, arena.len, arena.buf, slot.buf, first, racy_ns};
         for (Py_ssize_t taken = 0; taken < count;) {
             plan.first_index = first + taken;
             taken += read_some(names + taken, files + taken, count - taken, &plan);

@@ -7,7 +7,7 @@ def read_and_hash(
     names: Sequence[bytes | None],
     slot: Any,
     first: int,
-    limits: tuple[int, int],
+    limits: tuple[int, int, int],
     arena: bytearray,
     /,
 ) -> list[tuple[bytes, int, int, int] | None] | None: ...

@@ -25,6 +25,10 @@ MMAP_WINDOW_BYTES = 8 * 1024 * 1024
 # A file that moves while it is read is read this often before it counts as unstable.
 TRIES = 4
 BACKOFF_S = (0.05, 0.2, 0.8)
+# A file that changed so shortly before it was looked at may be in the middle of a write, whose
+# stamp is set at its beginning, or change again within one tick of the clock of stamps: equal
+# stamps before and after the read prove nothing then. 2 s is the tick of the coarsest (FAT).
+RACY_NS = 2_000_000_000
 
 # Never blocks, is not inherited, becomes no controlling terminal.
 OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -67,6 +71,11 @@ class Opened(NamedTuple):
     descriptor: int
     facts: os.stat_result
     read_at_ns: int
+
+    @property
+    def racy(self) -> bool:
+        """Whether it changed so shortly before that its stamps do not show every change."""
+        return self.read_at_ns - self.facts.st_ctime_ns < RACY_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +173,7 @@ class Reader:
             try:
                 opened = self.open(paths)
                 try:
-                    digest = self._stream(opened, watch, past_cache)
+                    digest = self._settled(opened, watch, past_cache)
                 finally:
                     os.close(opened.descriptor)
             except FileProblemError as problem:
@@ -176,6 +185,21 @@ class Reader:
                 facts, at_ns = opened.facts, opened.read_at_ns
                 return FileState(digest, facts.st_size, facts.st_mtime_ns, at_ns, self._read_bytes)
         raise AssertionError("the last attempt returns or raises")
+
+    def _settled(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
+        """The digest; of a file that may be being written, only if it stays as it is."""
+        if not opened.racy:
+            return self._stream(opened, watch, past_cache)
+        if opened.facts.st_size < LONG_READ_BYTES:
+            digest = self._stream(opened, watch, past_cache)
+            os.lseek(opened.descriptor, 0, os.SEEK_SET)
+            if self._stream(opened, watch, past_cache) == digest:
+                return digest
+        else:  # cheaper to wait than to read twice
+            for _ in range(RACY_NS // 100_000_000):
+                time.sleep(0.1)
+                watch.advance(0)
+        raise FileProblemError(Verdict.UNSTABLE, "it is being written", transient=True)
 
     def _stream(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
         descriptor, size_bytes = opened.descriptor, opened.facts.st_size

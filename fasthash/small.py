@@ -66,7 +66,7 @@ class SmallFiles:
     """Reads and hashes groups of small files beneath the roots.
 
     A file is left to `files.Reader.digest` where it is not as simple as that: missing, large, not
-    regular, moving, unreadable, or with a link in its path.
+    regular, unreadable, moving or changed a moment ago, or with a link in its path.
     """
 
     def __init__(self, roots: Sequence[Root], notes: Notes) -> None:
@@ -114,7 +114,7 @@ class SmallFiles:
             return self._read_in_python(root, names, unit_no, first)
         found: list[tuple[bytes, int, int, int] | None] | None = self._native.read_and_hash(
             root.path, (root.device, root.inode), names, self._notes.memory, first,
-            (OPEN_FLAGS | self._no_atime, WHOLE_FILE_BYTES), self._arena,
+            (OPEN_FLAGS | self._no_atime, WHOLE_FILE_BYTES, files.RACY_NS), self._arena,
         )  # fmt: skip
         return found
 
@@ -144,20 +144,23 @@ class SmallFiles:
         except (OSError, ValueError):
             return None
         try:
-            read_at_ns = time.time_ns()
-            facts = os.fstat(descriptor)
-            size_bytes = facts.st_size
-            if size_bytes > WHOLE_FILE_BYTES or not stat.S_ISREG(facts.st_mode):
-                return None
-            if not is_inside(os.readlink(b"/proc/self/fd/%d" % descriptor), self._roots):
-                return None
-            if files.between_looks is not None:
-                files.between_looks(descriptor)
-            content = os.read(descriptor, size_bytes + 1)
-            if len(content) != size_bytes or moved(facts, os.fstat(descriptor)):
-                return None
+            return self._content(descriptor)
         except OSError:
             return None
         finally:
             os.close(descriptor)
-        return content, facts.st_mtime_ns, read_at_ns
+
+    def _content(self, descriptor: int) -> tuple[bytes, int, int] | None:
+        read_at_ns = time.time_ns()
+        facts = os.fstat(descriptor)
+        size_bytes = facts.st_size
+        if size_bytes > WHOLE_FILE_BYTES or not stat.S_ISREG(facts.st_mode):
+            return None
+        if not is_inside(os.readlink(b"/proc/self/fd/%d" % descriptor), self._roots):
+            return None
+        if files.between_looks is not None:
+            files.between_looks(descriptor)
+        content = os.read(descriptor, size_bytes + 1)
+        still = len(content) == size_bytes and not moved(facts, os.fstat(descriptor))
+        racy = read_at_ns - facts.st_ctime_ns < files.RACY_NS
+        return (content, facts.st_mtime_ns, read_at_ns) if still and not racy else None
