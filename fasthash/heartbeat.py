@@ -21,7 +21,7 @@ log = logging.getLogger("fasthash")
 
 SHOW_EVERY_S = 0.2
 # A read that takes longer than this without a byte is named in progress and status.
-STUCK_AFTER_S = 10.0
+STUCK_AFTER_S = 5.0
 
 
 class Heartbeat:

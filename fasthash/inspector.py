@@ -80,6 +80,8 @@ class Inspector:
                 tasks = tasks[:i]
                 break
             results[i] = self._inspect_alone(tasks[i], results[i])
+        if later:
+            self._check_roots()  # what was read meanwhile was read beneath them
         found = [r for r in results[: len(tasks)] if r is not None]
         self._look_twice(unit_no, tasks, first, found)
         self.slot.idle()
