@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -85,7 +86,10 @@ class Child:
     def kill(self) -> None:
         """Ends the process at once."""
         if self.process.returncode is None:
-            self.process.kill()
+            # Not asyncio's kill: it looks first whether the process is dead, and so takes its exit
+            # status from whoever waits for it ("Unknown child process", status 255).
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
         """The exit status, when it is gone."""
