@@ -4,7 +4,7 @@ In the order the data flows:
 
 - `cli`           commands; the only place with click and tqdm
 - `config`        settings from flags, environment and file
-- `embedded`      the PostgreSQL that is used when none is configured
+- `embedded`      the PostgreSQL that is used when none is configured, and its keeper process
 - `register`      a directory into catalog rows; `demo` a catalog with something of everything
 - `main_job`      preflight, then a run or a dry run (`dryrun`)
 - `coordinator`   a run from beginning to end

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from fasthash import embedded
+from fasthash.embedded import postgres
 
 # Where Debian keeps its servers; fasthash is tested against an older one where it is there.
 DEBIAN_BINARIES = Path("/usr/lib/postgresql")
@@ -18,7 +18,7 @@ DEBIAN_BINARIES = Path("/usr/lib/postgresql")
 
 def embedded_binaries() -> Path:
     """The binaries of the embedded server."""
-    return Path(embedded._binaries())
+    return Path(postgres.binaries())
 
 
 def older_binaries() -> Path | None:
@@ -34,7 +34,7 @@ class PgServer:
         self.home = home
         self.data = home / "data"
         self.binaries = binaries
-        self.prefix = embedded._unprivileged()
+        self.prefix = postgres.unprivileged()
         home.mkdir(parents=True, exist_ok=True)
         if self.prefix:
             os.chown(home, 65534, 65534)

