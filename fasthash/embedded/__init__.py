@@ -7,7 +7,8 @@ directory, which end with the processes that hold them however those end:
 
 - `users.lock`: shared, held by each process that uses the server;
 - `keeper.lock`: held by the one keeper, which starts the server, starts it again if it dies, and
-  stops it once it gets `users.lock` for itself;
+  stops it once it gets `users.lock` for itself; if it is killed, the kernel has the server end with
+  its last session, and the next user starts another keeper;
 - `server.lock`: inherited by initdb and by every server process, so that whoever gets it knows
   that none is left, whatever the pid files say.
 
@@ -15,7 +16,7 @@ In the order the data flows:
 
 - `client`    a claim on the server, for a command; starts the keeper where there is none
 - `keeper`    the process that starts the server, watches and stops it
-- `postgres`  the server's own programs: found, run as the right user, signalled
+- `postgres`  the server's own programs: found, run as the right user (by `launch`), signalled
 - `protocol`  the few messages that tell a server that works from one that only listens
 - `home`      the data directory, its locks and its socket
 """

@@ -42,16 +42,20 @@ def main() -> None:
 
 
 def _bring_up(home: Path, programs: str) -> None:
-    """Starts the server, or adopts the one that a killed keeper left; returns when it works."""
+    """Starts the server; returns when it works."""
     process: subprocess.Popen[bytes] | None = None
     for _ in homes.polls(time.monotonic() + _KEEPER_WAIT_S):
-        if protocol.problem(home, homes.SUPERUSER) is None:
-            return
         if process is None:
             server_lock = homes.try_lock(home / homes.SERVER_LOCK)
-            if server_lock is not None:
+            if server_lock is None:
+                # A killed keeper left it: it takes nobody new, and waits for its last session.
+                # Those who work in it come back to the next server, as after any restart.
+                postgres.signal_server(home, signal.SIGINT)
+            else:
                 process = postgres.start(home, programs, server_lock)
                 os.close(server_lock)
+        elif protocol.problem(home, homes.SUPERUSER) is None:
+            return
         elif process.poll() is not None:
             if process.returncode > 0:
                 break

@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -94,6 +95,10 @@ def check_version(home: Path) -> None:
 def start(home: Path, programs: str, server_lock: int) -> subprocess.Popen[bytes]:
     """Starts the server, which inherits the lock; makes its data directory where it is missing.
 
+    When the thread that calls this ends, the kernel tells the server to stop taking connections
+    and to end with the last one it has: even a killed keeper leaves no idle server behind, and
+    takes none from those who are working.
+
     Raises:
         DatabaseUnreachable: the data directory cannot be made.
     """
@@ -109,7 +114,9 @@ def start(home: Path, programs: str, server_lock: int) -> subprocess.Popen[bytes
         stale.unlink(missing_ok=True)
     settings = _SETTINGS | {"unix_socket_directories": str(sockets)}
     options = [word for k, v in settings.items() for word in ("-c", f"{k}={v}")]
-    command = [*unprivileged(), f"{programs}/postgres", "-D", str(data), *options]
+    launch = [sys.executable, "-S", "-P", str(Path(__file__).with_name("launch.py"))]
+    server = [f"{programs}/postgres", "-D", str(data), *options]
+    command = [*unprivileged(), *launch, str(os.getpid()), *server]
     return subprocess.Popen(command, stdout=2, pass_fds=(server_lock,))
 
 

@@ -212,25 +212,61 @@ def test_users_that_arrive_while_it_stops_get_a_new_server(home: Path) -> None:
     wait_stopped(home)
 
 
-def test_a_killed_keeper_is_replaced_and_the_server_kept(home: Path) -> None:
-    with embedded.ensure(home):
-        running = postmasters(home)
-        kill(*keepers(home))
-        with embedded.ensure(home) as server:
-            assert postmasters(home) == running
-            assert len(keepers(home)) == 1
-            assert value(server.dsn, "SELECT 1") == 1
-    wait_stopped(home)
-
-
-def test_a_server_that_lost_its_keeper_and_its_users_is_adopted(home: Path) -> None:
-    server = embedded.ensure(home)
-    running = postmasters(home)
+def test_a_killed_keeper_takes_its_idle_server_along_and_the_data_survive(home: Path) -> None:
+    user = User(home)
+    dsn = user.dsn()
+    with closing(psycopg.connect(dsn, autocommit=True)) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
     kill(*keepers(home))
-    server.release()
+    wait_stopped(home)  # no command has been run since
     with embedded.ensure(home) as server:
-        assert postmasters(home) == running
+        assert value(server.dsn, "SELECT answer FROM kept") == 42
+    # It was a shutdown, not a crash that had to be recovered from.
+    log = (home / "server.log").read_text()
+    assert "received smart shutdown request" in log
+    assert "not properly shut down" not in log
+    user.end()
     wait_stopped(home)
+
+
+def test_a_killed_keeper_takes_no_server_from_those_who_work(home: Path) -> None:
+    server = embedded.ensure(home)
+    [running] = postmasters(home)
+    with closing(psycopg.connect(server.dsn, autocommit=True)) as connection:
+        kill(*keepers(home))
+        log = home / "server.log"
+        eventually(lambda: "smart shutdown" in log.read_text(), "the server was told")
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        assert postmasters(home) == [running]
+        server.release()
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+    wait_stopped(home)
+
+
+def test_a_killed_keeper_is_replaced_and_so_is_its_server(home: Path) -> None:
+    with embedded.ensure(home) as old:
+        running = postmasters(home)
+        with closing(psycopg.connect(old.dsn, autocommit=True)) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+            kill(*keepers(home))
+            with embedded.ensure(home) as server:
+                assert len(keepers(home)) == len(postmasters(home)) == 1
+                assert postmasters(home) != running
+                assert value(server.dsn, "SELECT answer FROM kept") == 42
+                assert value(old.dsn, "SELECT answer FROM kept") == 42
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+    wait_stopped(home)
+
+
+def test_the_server_does_not_start_for_a_keeper_that_is_dead_already(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    launch = [sys.executable, str(Path(postgres.__file__).with_name("launch.py"))]
+    touch = [shutil.which("touch") or "", str(made)]
+    subprocess.run([*launch, "0", *touch], check=True)
+    assert not made.exists()
+    subprocess.run([*launch, str(os.getpid()), *touch], check=True)
+    assert made.exists()
 
 
 def test_a_killed_server_comes_back_for_those_who_use_it(home: Path) -> None:
