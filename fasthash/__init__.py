@@ -15,7 +15,7 @@ In the order the data flows:
 - `pool`          worker processes (`child`), whose state lies in shared memory (`slot`)
 - `worker`        units in, parts out; `inspector` tasks to verdicts, `resolver` the site's own way
 - `small`         small files by the group (natively: `_native.c`); `files` any file, the long way
-- `pagecache`     left as it was; `roots` whether they are what they were
+- `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were
 - `hashing`       bytes to digests
 - `parts`         results packed by columns, sent as messages (`wire`)
 - `commits`       results to the writer, until they are settled

@@ -289,7 +289,7 @@ static size_t read_some(const char *const *names, File *files, size_t count, con
         if (descriptor < 0)
             continue;
         if (fstat(descriptor, &file->facts) != 0 || !S_ISREG(file->facts.st_mode) ||
-            (size_t)file->facts.st_size > plan->most_bytes) {
+            file->facts.st_nlink != 1 || (size_t)file->facts.st_size > plan->most_bytes) {
             close(descriptor);
             continue;
         }
@@ -351,7 +351,8 @@ PyDoc_STRVAR(read_and_hash_doc,
              "\n"
              "For each name beneath the root (bytes, or None to leave it out) a tuple of digest,\n"
              "size in bytes, mtime and time of reading in nanoseconds; or None where it is not a\n"
-             "regular file of at most so many bytes that holds still and has no link in its path.\n"
+             "regular file of at most so many bytes that holds still, has no other name, and no\n"
+             "link in its path.\n"
              "None in place of the list if the root is not the directory with these numbers.\n"
              "The limits are flags for open, the bytes, and the age in nanoseconds that the last\n"
              "change of a file has to have.");

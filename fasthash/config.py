@@ -60,10 +60,11 @@ class Settings:
     root_sentinel: str | None = None
     resolver: str | None = None
     update_function: str | None = None
-    workers: int = 1
+    workers: int = 1  # 0: as many as cores and disks can use
     range_rows: int = DEFAULT_RANGE_ROWS
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     reader: str = "readinto"
+    disk: str = "auto"
     on_drift: str = "overwrite"
     types: tuple[str, ...] = ()
     limit: int | None = None

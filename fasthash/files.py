@@ -21,6 +21,8 @@ from fasthash.paths import is_inside
 WHOLE_FILE_BYTES = 256 * 1024
 # From here on results that are known already are sent off first.
 LONG_READ_BYTES = 16 * 1024 * 1024
+# Digests remembered of files with several names; a state and a digest take about 400 bytes.
+LINKED_FILES_AT_MOST = 20_000
 MMAP_WINDOW_BYTES = 8 * 1024 * 1024
 # A file that moves while it is read is read this often before it counts as unstable.
 TRIES = 4
@@ -105,6 +107,7 @@ class Reader:
     _no_atime: int = field(default=getattr(os, "O_NOATIME", 0))
     _buffer: bytearray = field(default_factory=bytearray)
     _read_bytes: int = 0
+    _linked: dict[tuple[int, ...], bytes] = field(default_factory=dict)
 
     def open(self, paths: Sequence[bytes]) -> Opened:
         """Opens the first of the paths that exists, without ever blocking.
@@ -189,7 +192,7 @@ class Reader:
     def _settled(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
         """The digest; of a file that may be being written, only if it stays as it is."""
         if not opened.racy:
-            return self._stream(opened, watch, past_cache)
+            return self._known_or_read(opened, watch, past_cache)
         if opened.facts.st_size < LONG_READ_BYTES:
             digest = self._stream(opened, watch, past_cache)
             os.lseek(opened.descriptor, 0, os.SEEK_SET)
@@ -200,6 +203,20 @@ class Reader:
                 time.sleep(0.1)
                 watch.advance(0)
         raise FileProblemError(Verdict.UNSTABLE, "it is being written", transient=True)
+
+    def _known_or_read(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
+        """The digest; several names of one file are read once."""
+        facts = opened.facts
+        if facts.st_nlink == 1 or past_cache:
+            return self._stream(opened, watch, past_cache)
+        state = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        digest = self._linked.get(state)
+        if digest is None:
+            digest = self._stream(opened, watch, past_cache)
+            if len(self._linked) >= LINKED_FILES_AT_MOST:
+                self._linked.clear()
+            self._linked[state] = digest
+        return digest
 
     def _stream(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
         descriptor, size_bytes = opened.descriptor, opened.facts.st_size

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 
-from fasthash import coordinator, paths, roots
+from fasthash import coordinator, disks, paths, roots
 from fasthash.config import Settings, refuse_foreign_file
 from fasthash.coordinator import Finished
 from fasthash.dryrun import DryRun
@@ -30,6 +31,9 @@ def run_job(settings: Settings, progress: Progress) -> Finished:
         if source is not None and os.path.exists(source):
             refuse_foreign_file(source)
     catalog, roots = check(settings)
+    if settings.workers == 0:
+        cores = len(os.sched_getaffinity(0))
+        settings = replace(settings, workers=disks.best_workers(roots, cores, settings.disk))
     if settings.dry_run:
         return asyncio.run(DryRun(settings, catalog, roots, progress).run())
     return asyncio.run(coordinator.run(settings, catalog, roots, progress))

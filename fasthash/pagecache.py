@@ -20,6 +20,8 @@ WINDOWS_AHEAD = 3
 # Shorter runs of absent pages are left: between cached pages they were probably cached, too.
 _ABSENT = re.compile(rb"\0{8,}")
 
+_LOWEST_BIT = bytes(byte & 1 for byte in range(256))  # the others are not defined
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [
@@ -48,7 +50,7 @@ def resident_pages(descriptor: int, offset: int, size_bytes: int) -> bytes:
     vector = ctypes.create_string_buffer(pages)
     failed = _libc.mincore(address, size_bytes, vector)
     _libc.munmap(address, size_bytes)
-    return b"\1" * pages if failed else bytes(byte & 1 for byte in vector.raw)
+    return b"\1" * pages if failed else vector.raw.translate(_LOWEST_BIT)
 
 
 class Visit:
@@ -88,7 +90,7 @@ class Visit:
 
 def _runs(there: bytes) -> Iterator[tuple[int, int]]:
     """Runs of absent pages, as offset and length in bytes."""
-    if not any(there):
+    if 1 not in there:
         yield 0, len(there) * PAGE_BYTES
         return
     for run in _ABSENT.finditer(there):

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fasthash import disks
 from fasthash.config import Settings
 from fasthash.desk import Desk
 from fasthash.fixity import Counts, Root
@@ -113,4 +114,5 @@ def worker_setup(settings: Settings, roots: Sequence[Root]) -> WorkerSetup:
         settings.reader == "mmap",
         settings.resolver,
         settings.log_format,
+        bool(disks.rotational_devices(roots, settings.disk)),
     )

@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from fasthash import files
 from fasthash.files import OPEN_FLAGS, WHOLE_FILE_BYTES, moved
@@ -28,13 +28,9 @@ ARENA_BYTES = 1024 * 1024
 VARIABLE = "FASTHASH_NATIVE"
 
 
-class Small(NamedTuple):
-    """One state of a small file; times in nanoseconds, `read_at_ns` from before the read."""
-
-    sha256: bytes
-    size_bytes: int
-    mtime_ns: int
-    read_at_ns: int
+# One state of a small file: digest, size in bytes, modification time and the time before the
+# read, both in nanoseconds. A plain tuple: one is made a file, by the native code mostly.
+Small = tuple[bytes, int, int, int]
 
 
 class Notes(Protocol):
@@ -66,7 +62,7 @@ class SmallFiles:
     """Reads and hashes groups of small files beneath the roots.
 
     A file is left to `files.Reader.digest` where it is not as simple as that: missing, large, not
-    regular, unreadable, moving or changed a moment ago, or with a link in its path.
+    regular, unreadable, moving or changed a moment ago, with another name, or a link in its path.
     """
 
     def __init__(self, roots: Sequence[Root], notes: Notes) -> None:
@@ -78,8 +74,8 @@ class SmallFiles:
 
     def read(
         self, root: Root, names: Sequence[bytes | None], unit_no: int, first: int
-    ) -> Sequence[Small | tuple[bytes, int, int, int] | None] | None:
-        """One state of each file, as the fields of `Small`; None for one that is not that simple.
+    ) -> Sequence[Small | None] | None:
+        """One state of each file; None for one that is not that simple.
 
         Args:
             root: where the names begin.
@@ -109,10 +105,10 @@ class SmallFiles:
 
     def _read(
         self, root: Root, names: Sequence[bytes | None], unit_no: int, first: int
-    ) -> Sequence[Small | tuple[bytes, int, int, int] | None] | None:
+    ) -> Sequence[Small | None] | None:
         if self._native is None or files.between_looks is not None:
             return self._read_in_python(root, names, unit_no, first)
-        found: list[tuple[bytes, int, int, int] | None] | None = self._native.read_and_hash(
+        found: list[Small | None] | None = self._native.read_and_hash(
             root.path, (root.device, root.inode), names, self._notes.memory, first,
             (OPEN_FLAGS | self._no_atime, WHOLE_FILE_BYTES, files.RACY_NS), self._arena,
         )  # fmt: skip
@@ -135,7 +131,7 @@ class SmallFiles:
             self._notes.note(unit_no, first + i)
             read.append(self._read_one(root.path + b"/" + name))
         digests = iter(digest_many([content for content, _, _ in filter(None, read)]))
-        return [r and Small(next(digests), len(r[0]), r[1], r[2]) for r in read]
+        return [r and (next(digests), len(r[0]), r[1], r[2]) for r in read]
 
     def _read_one(self, path: bytes) -> tuple[bytes, int, int] | None:
         """Content, modification time and the time before the read."""
@@ -154,7 +150,8 @@ class SmallFiles:
         read_at_ns = time.time_ns()
         facts = os.fstat(descriptor)
         size_bytes = facts.st_size
-        if size_bytes > WHOLE_FILE_BYTES or not stat.S_ISREG(facts.st_mode):
+        plain = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
+        if size_bytes > WHOLE_FILE_BYTES or not plain:
             return None
         if not is_inside(os.readlink(b"/proc/self/fd/%d" % descriptor), self._roots):
             return None

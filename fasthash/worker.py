@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from fasthash import child, logs, parts, wire
 from fasthash.files import Stopped
 from fasthash.fixity import Part, Result, RootGone, Unit
-from fasthash.inspector import Inspector, RootMissingError, WorkerSetup
+from fasthash.inspector import GROUP_FILES, Inspector, RootMissingError, WorkerSetup
 from fasthash.slot import Slot
 
-__all__ = ["WorkerSetup", "main", "process"]
+__all__ = ["GROUP_FILES", "WorkerSetup", "main", "process"]
 
-# Files that are open at a time: their reads can overlap and their hashing comes in one call.
-GROUP_FILES = 32
 # Results go to the writer at least this often, so that a crash costs little.
 FLUSH_EVERY_S = 1.0
 
@@ -32,7 +30,7 @@ def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone]:
     sent_at_s = time.monotonic()
     ending: Stopped | RootMissingError | None = None
     while looked_at < len(unit.tasks):
-        group = unit.tasks[looked_at : looked_at + GROUP_FILES]
+        group = unit.tasks[looked_at : looked_at + inspector.group_files]
         try:
             inspector.slot.advance(0)  # raises Stopped
             results = inspector.inspect(unit.unit_no, group, looked_at)

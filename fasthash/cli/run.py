@@ -36,7 +36,11 @@ work_options = combine(
     option("--root-sentinel", help="A name that must exist beneath every root: is it mounted?"),
     option("--resolver", help="package.module:function from path text to path, or None."),
     option("--update-function", help="schema.function(ids, jsonb patches) to write through."),
-    option("--workers", type=click.IntRange(1, 1024), help="Worker processes.  [default: cores]"),
+    option(
+        "--workers",
+        type=click.IntRange(1, 1024),
+        help="Worker processes.  [default: as many as cores; one a rotational disk]",
+    ),
     option(
         "--range-rows",
         type=click.IntRange(1, 1_000_000),
@@ -54,6 +58,12 @@ work_options = combine(
         type=click.Choice(["readinto", "mmap"]),
         default="readinto",
         help="mmap is faster on warm large local files; never for network file systems.",
+    ),
+    option(
+        "--disk",
+        type=click.Choice(["auto", "rotational", "solid"]),
+        default="auto",
+        help="Rotational disks are read by one worker each, along the disk.",
     ),
     option(
         "--on-drift",

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -33,7 +34,7 @@ from fasthash.files import (
 from fasthash.fixity import Verdict
 from fasthash.roots import find_root, missing_root
 from fasthash.slot import Slot
-from fasthash.small import Small, SmallFiles
+from fasthash.small import SmallFiles
 
 CHUNK = 64 * 1024
 WINDOW = files.MMAP_WINDOW_BYTES
@@ -88,6 +89,15 @@ def reader(root: Path, *, use_mmap: bool = False, chunk_bytes: int = CHUNK) -> R
 def digest(root: Path, name: str | bytes, **kwargs: bool | int) -> FileState:
     path = os.path.join(os.fsencode(root), os.fsencode(name))
     return reader(root, **kwargs).digest([path], Watch())  # type: ignore[arg-type]
+
+
+class Small(NamedTuple):
+    """The fields of one state of a small file."""
+
+    sha256: bytes
+    size_bytes: int
+    mtime_ns: int
+    read_at_ns: int
 
 
 def read_small(root: Path, name: str | bytes, *, in_python: bool = False) -> Small | None:

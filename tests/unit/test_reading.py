@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -284,3 +286,21 @@ def test_reader_refuses_what_is_not_there(tmp_path: Path) -> None:
     reader = Reader((find_root(str(tmp_path)),), 4096)
     with pytest.raises(FileProblemError):
         reader.digest([os.fsencode(tmp_path / "nothing")], NoWatch())
+
+
+def test_several_names_of_one_file_are_read_once(tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    for name in ("a", "alone"):
+        (tmp_path / name).write_bytes(content)
+    for name in ("b", "c"):
+        os.link(tmp_path / "a", tmp_path / name)
+    time.sleep(files.RACY_NS / 1e9)
+    worker = inspector(tmp_path)
+    tasks = [Task(str(n), name, None, None) for n, name in enumerate(["a", "b", "alone", "c"])]
+    results = worker.inspect(1, tasks, 0)
+    assert {r.sha256 for r in results} == {hashlib.sha256(content).digest()}
+    assert worker.read_bytes == 2 * len(content)
+    changed = os.urandom(3_000_000)
+    (tmp_path / "b").write_bytes(changed)
+    for result in worker.inspect(2, tasks[:2], 0):
+        assert result.sha256 == hashlib.sha256(changed).digest(), "the file is another now"
