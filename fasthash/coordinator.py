@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fasthash import logs
 from fasthash.commits import Commits
 from fasthash.config import Settings
-from fasthash.errors import DatabaseLost, FasthashError
+from fasthash.errors import DatabaseLost, FasthashError, first_error
 from fasthash.fixity import Part, Root, Task
 from fasthash.heartbeat import Heartbeat
 from fasthash.leasing import Leasing
@@ -23,7 +23,6 @@ from fasthash.seat import Seat, Start
 from fasthash.store import catalog as catalogs
 from fasthash.store import leases, reports
 from fasthash.store.catalog import Catalog
-from fasthash.store.session import Session
 from fasthash.summary import RunSummary
 from fasthash.supply import Supply
 
@@ -31,9 +30,9 @@ log = logging.getLogger("fasthash")
 
 # A stop has to be over within 3 s: so long for workers to flush, the writer to commit, and the
 # leases to be given back.
-WORKERS_STOP_S = 0.8
-WRITER_STOP_S = 1.0
-LEAVE_S = 0.8
+WORKERS_STOP_S = 0.6
+WRITER_STOP_S = 0.8
+LEAVE_S = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,7 @@ class Coordinator:
         self.seat = seat
         self.start = start
         self.supply = Supply(seat.settings.workers)
+        self.progress = progress
         self.commits = Commits(seat.writer_setup(), self.supply)
         self.heartbeat = Heartbeat(seat, start, self.supply, self.commits, progress)
         self.pool = Pool(seat.worker_setup(), self.supply, self._deliver, self.heartbeat.root_gone)
@@ -106,14 +106,14 @@ class Coordinator:
                 ]
                 hashing = tasks.create_task(self.pool.run())
                 beside.append(tasks.create_task(self._stop_in_time(hashing)))
-                await hashing
+                await asyncio.wait([hashing])
                 if self.stopped_by is not None:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self.commits.drain(), WRITER_STOP_S)
                 for task in beside:
                     task.cancel()
         except* FasthashError as group:
-            error = _first(group)
+            error = first_error(group)
         return error
 
     async def _deliver(self, part: Part, tasks: Sequence[Task]) -> None:
@@ -124,19 +124,13 @@ class Coordinator:
         if self.start.rows_expected is not None:
             return
         seat, settings = self.seat, self.seat.settings
-
-        def count() -> int:
-            session = Session(settings.dsn, "counter", settings.db_timeout_s)
-            try:
-                return session.call(
-                    lambda c: catalogs.count_rows(
-                        c, seat.catalog, seat.run_id, settings.types, unmet=self.start.only_unmet
-                    )
-                )
-            finally:
-                session.close()
-
-        rows = await asyncio.to_thread(count)
+        rows = await seat.counter.call(
+            catalogs.count_rows,
+            seat.catalog,
+            seat.run_id,
+            settings.types,
+            unmet=self.start.only_unmet,
+        )
         expected = rows if settings.limit is None else min(rows, settings.limit)
         self.heartbeat.rows_expected = expected
         await seat.pulse.call(leases.expect_rows, seat.run_id, expected)
@@ -150,6 +144,7 @@ class Coordinator:
         """Once: no new units, what is in hand is flushed. Twice: at once."""
         if self.stopped_by is not None:
             self.pool.kill()
+            self.progress.close()
             os._exit(128 + number)  # the kernel takes the writer along; nobody thinks we live
         self.stopped_by = number
         log.info("stopping: committing what is in hand", extra=logs.event("stopping"))
@@ -157,12 +152,17 @@ class Coordinator:
         self.pool.stop()
 
     async def _stop_in_time(self, hashing: asyncio.Task[None]) -> None:
-        """Once stopped, workers that do not end by themselves are killed."""
+        """Once stopped, workers that do not end by themselves are killed.
+
+        Nor is anything waited for after that: not for room in the writer's queue, which a dead
+        database never makes, and not for a worker that not even a kill can end.
+        """
         while self.stopped_by is None:
             await asyncio.sleep(0.05)
-        await asyncio.sleep(WORKERS_STOP_S)
+        await asyncio.wait([hashing], timeout=WORKERS_STOP_S)
         if not hashing.done():
             self.pool.kill()
+            hashing.cancel()
 
     async def leave(self, error: FasthashError | None) -> RunSummary:
         """Gives back what is held and reads the summary, as far as the database lets us."""
@@ -181,10 +181,3 @@ class Coordinator:
         return RunSummary(
             seat.run_id, "backfill", "interrupted", None, None, 0.0, {None: counts}, {}
         )
-
-
-def _first(group: BaseExceptionGroup[FasthashError]) -> FasthashError:
-    """The first error of a group of groups."""
-    for error in group.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    raise AssertionError("a group is never empty")

@@ -23,6 +23,9 @@ log = logging.getLogger("fasthash")
 UNITS_A_WORKER = 2
 # Workers that die before they have read anything: something is wrong with the machine or set-up.
 IDLE_DEATHS_AT_MOST = 5
+# How long a worker that has to die may take.
+BURIAL_S = 1.0
+STOPPED_BURIAL_S = 0.3
 MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024
 
 Deliver = Callable[[Part, Sequence[Task]], Awaitable[None]]
@@ -243,7 +246,8 @@ class Pool:
         if worker.units and not self.supply.stopped:
             worker.process.kill()
         try:
-            status = await asyncio.wait_for(worker.process.wait(), timeout=1.0)
+            timeout_s = STOPPED_BURIAL_S if self.supply.stopped else BURIAL_S
+            status = await asyncio.wait_for(worker.process.wait(), timeout_s)
         except TimeoutError:
             # A process in an uninterruptible read does not even die: it is left to the kernel.
             worker.process.kill()
