@@ -136,7 +136,7 @@ class Oracle:
         until(committed, f"{rows} rows committed")
 
     def processes(self) -> dict[int, str]:
-        """The living processes of this test's runs, by the mark in their environment: their kinds."""
+        """The living processes of this test's runs, known by their mark, with their kinds."""
         mark = f"{MARK}={self.database.environment[MARK]}".encode()
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):

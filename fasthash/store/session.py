@@ -55,7 +55,7 @@ WRITER = Timeouts(lock_s=0.5, statement_s=30, idle_s=10)
 ACKNOWLEDGED_WITHIN_S = 30
 CANCEL_WITHIN_S = 0.25
 BACKOFF_FIRST_S = 0.1
-BACKOFF_MOST_S = 5.0
+BACKOFF_MOST_S = 2.0
 
 # What callers catch, who do not import the driver themselves.
 DatabaseError = psycopg.Error
@@ -136,14 +136,14 @@ def connect(
     return connection, int(row["pid"]) if row else 0
 
 
-def connect_once(dsn: str, purpose: str) -> Connection:
+def connect_once(dsn: str, purpose: str, within_s: float = CONNECT_TIMEOUT_S) -> Connection:
     """Opens a session for a command that does not wait for a database.
 
     Raises:
         DatabaseUnreachable: with libpq's reason in one line.
     """
     try:
-        return connect(dsn, purpose)[0]
+        return connect(dsn, purpose, within_s=min(within_s, CONNECT_TIMEOUT_S))[0]
     except psycopg.OperationalError as error:
         raise DatabaseUnreachable(
             f"cannot reach {describe(dsn)}: {one_line(error)}; "

@@ -61,7 +61,7 @@ class Watch:
     def __init__(self, dsn: str, silence_s: float = SILENCE_S) -> None:
         self.dsn = dsn
         self.silence_s = silence_s
-        self.probe_s = min(PROBE_S, silence_s)
+        self.probe_s = min(PROBE_S, silence_s / 2)
         self.hung_up = False
         self._call: tuple[psycopg.Connection[Any], int, float] | None = None
         self._ended = threading.Event()
