@@ -12,6 +12,13 @@ def slow(text: str) -> str:
     return text
 
 
+def gated(text: str) -> str:
+    """Waits until there is a file GATE, then as `slow`."""
+    while not os.path.exists(os.environ["GATE"]):
+        time.sleep(0.01)
+    return slow(text)
+
+
 def shouting(text: str) -> str:
     """Prints, which must not reach the channel between the processes."""
     print("resolving", text)
