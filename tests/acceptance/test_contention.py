@@ -86,7 +86,7 @@ def test_the_victim_of_a_deadlock_are_we(database: Database, oracle: Oracle) -> 
         application.execute("UPDATE counter SET n = n + 1")
         process = database.start(*AT_ONCE)
         until(lambda: in_trigger(database), "the writer has the rows and is in the trigger")
-        application.execute("SELECT 1 FROM artifacts WHERE id = 10 FOR UPDATE")
+        application.execute("SELECT 1 FROM artifacts WHERE id = 9 FOR UPDATE")
     summary, _ = ends(process, 1)
     oracle.check(summary)
 
