@@ -79,6 +79,7 @@ class Coordinator:
         self.heartbeat.pool = self.pool
         self.leasing = Leasing(seat, self.supply, self.commits)
         self.stopped_by: int | None = None
+        self._stopping = asyncio.Event()
 
     async def work(self) -> FasthashError | None:
         """Leases, hashes and commits until the run is done, stopped, or an error ends it."""
@@ -147,6 +148,7 @@ class Coordinator:
             self.progress.close()
             os._exit(128 + number)  # the kernel takes the writer along; nobody thinks we live
         self.stopped_by = number
+        self._stopping.set()
         log.info("stopping: committing what is in hand", extra=logs.event("stopping"))
         self.supply.stop()
         self.pool.stop()
@@ -157,27 +159,35 @@ class Coordinator:
         Nor is anything waited for after that: not for room in the writer's queue, which a dead
         database never makes, and not for a worker that not even a kill can end.
         """
-        while self.stopped_by is None:
-            await asyncio.sleep(0.05)
+        await self._stopping.wait()
         await asyncio.wait([hashing], timeout=WORKERS_STOP_S)
         if not hashing.done():
             self.pool.kill()
             hashing.cancel()
 
     async def leave(self, error: FasthashError | None) -> RunSummary:
-        """Gives back what is held and reads the summary, as far as the database lets us."""
-        seat = self.seat
+        """Gives back what is held and reads the summary, as far as the database lets us.
+
+        Once stopped, the database is not waited for any longer.
+        """
         if not isinstance(error, DatabaseLost):
-            try:
-                async with asyncio.timeout(LEAVE_S):
-                    await self.heartbeat.report()
-                    if error is not None or self.stopped_by is not None:
-                        text = None if error is None else str(error)
-                        await seat.ledger.call(leases.leave, seat.run_id, seat.holder_id, text)
-                    return await seat.ledger.call(reports.read_summary, seat.run_id)
-            except (TimeoutError, FasthashError):
-                log.warning("the database did not answer in time; the leases run out by themselves")
+            leaving = asyncio.create_task(self._leave(error))
+            stopping = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait([leaving, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            await asyncio.wait([leaving], timeout=LEAVE_S)
+            if leaving.done() and leaving.exception() is None:
+                return leaving.result()
+            leaving.cancel()
+            log.warning("the database did not answer in time; the leases run out by themselves")
         counts = self.heartbeat.others + self.commits.counts
-        return RunSummary(
-            seat.run_id, "backfill", "interrupted", None, None, 0.0, {None: counts}, {}
-        )
+        state = "complete" if self.supply.closed else "interrupted"
+        return RunSummary(self.seat.run_id, "backfill", state, None, None, 0.0, {None: counts}, {})
+
+    async def _leave(self, error: FasthashError | None) -> RunSummary:
+        seat = self.seat
+        if error is not None or self.stopped_by is not None:
+            text = None if error is None else str(error)
+            await seat.ledger.call(leases.leave, seat.run_id, seat.holder_id, text)
+        await self.heartbeat.report()
+        return await seat.ledger.call(reports.read_summary, seat.run_id)
