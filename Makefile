@@ -4,12 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-long lint clean
 demo: $(READY)
 	@$(BIN)/fasthash demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -q
+
+# A million rows, a hundred thousand edits beside a run, half a minute without a database.
+test-long: $(READY)
+	$(BIN)/python -m pytest -q -m long
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fasthash import logs
 from fasthash.commits import Commits
 from fasthash.config import Settings
-from fasthash.errors import DatabaseLost, FasthashError
+from fasthash.errors import DatabaseLost, FasthashError, first_error
 from fasthash.fixity import Part, Root, Task
 from fasthash.heartbeat import Heartbeat
 from fasthash.leasing import Leasing
@@ -23,7 +23,6 @@ from fasthash.seat import Seat, Start
 from fasthash.store import catalog as catalogs
 from fasthash.store import leases, reports
 from fasthash.store.catalog import Catalog
-from fasthash.store.session import Session
 from fasthash.summary import RunSummary
 from fasthash.supply import Supply
 
@@ -31,9 +30,9 @@ log = logging.getLogger("fasthash")
 
 # A stop has to be over within 3 s: so long for workers to flush, the writer to commit, and the
 # leases to be given back.
-WORKERS_STOP_S = 0.8
-WRITER_STOP_S = 1.0
-LEAVE_S = 0.8
+WORKERS_STOP_S = 0.6
+WRITER_STOP_S = 0.8
+LEAVE_S = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +72,14 @@ class Coordinator:
         self.seat = seat
         self.start = start
         self.supply = Supply(seat.settings.workers)
+        self.progress = progress
         self.commits = Commits(seat.writer_setup(), self.supply)
         self.heartbeat = Heartbeat(seat, start, self.supply, self.commits, progress)
         self.pool = Pool(seat.worker_setup(), self.supply, self._deliver, self.heartbeat.root_gone)
         self.heartbeat.pool = self.pool
         self.leasing = Leasing(seat, self.supply, self.commits)
         self.stopped_by: int | None = None
+        self._stopping = asyncio.Event()
 
     async def work(self) -> FasthashError | None:
         """Leases, hashes and commits until the run is done, stopped, or an error ends it."""
@@ -106,14 +107,14 @@ class Coordinator:
                 ]
                 hashing = tasks.create_task(self.pool.run())
                 beside.append(tasks.create_task(self._stop_in_time(hashing)))
-                await hashing
+                await asyncio.wait([hashing])
                 if self.stopped_by is not None:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self.commits.drain(), WRITER_STOP_S)
                 for task in beside:
                     task.cancel()
         except* FasthashError as group:
-            error = _first(group)
+            error = first_error(group)
         return error
 
     async def _deliver(self, part: Part, tasks: Sequence[Task]) -> None:
@@ -124,19 +125,13 @@ class Coordinator:
         if self.start.rows_expected is not None:
             return
         seat, settings = self.seat, self.seat.settings
-
-        def count() -> int:
-            session = Session(settings.dsn, "counter", settings.db_timeout_s)
-            try:
-                return session.call(
-                    lambda c: catalogs.count_rows(
-                        c, seat.catalog, seat.run_id, settings.types, unmet=self.start.only_unmet
-                    )
-                )
-            finally:
-                session.close()
-
-        rows = await asyncio.to_thread(count)
+        rows = await seat.counter.call(
+            catalogs.count_rows,
+            seat.catalog,
+            seat.run_id,
+            settings.types,
+            unmet=self.start.only_unmet,
+        )
         expected = rows if settings.limit is None else min(rows, settings.limit)
         self.heartbeat.rows_expected = expected
         await seat.pulse.call(leases.expect_rows, seat.run_id, expected)
@@ -150,41 +145,49 @@ class Coordinator:
         """Once: no new units, what is in hand is flushed. Twice: at once."""
         if self.stopped_by is not None:
             self.pool.kill()
+            self.progress.close()
             os._exit(128 + number)  # the kernel takes the writer along; nobody thinks we live
         self.stopped_by = number
+        self._stopping.set()
         log.info("stopping: committing what is in hand", extra=logs.event("stopping"))
         self.supply.stop()
         self.pool.stop()
 
     async def _stop_in_time(self, hashing: asyncio.Task[None]) -> None:
-        """Once stopped, workers that do not end by themselves are killed."""
-        while self.stopped_by is None:
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(WORKERS_STOP_S)
+        """Once stopped, workers that do not end by themselves are killed.
+
+        Nor is anything waited for after that: not for room in the writer's queue, which a dead
+        database never makes, and not for a worker that not even a kill can end.
+        """
+        await self._stopping.wait()
+        await asyncio.wait([hashing], timeout=WORKERS_STOP_S)
         if not hashing.done():
             self.pool.kill()
+            hashing.cancel()
 
     async def leave(self, error: FasthashError | None) -> RunSummary:
-        """Gives back what is held and reads the summary, as far as the database lets us."""
-        seat = self.seat
+        """Gives back what is held and reads the summary, as far as the database lets us.
+
+        Once stopped, the database is not waited for any longer.
+        """
         if not isinstance(error, DatabaseLost):
-            try:
-                async with asyncio.timeout(LEAVE_S):
-                    await self.heartbeat.report()
-                    if error is not None or self.stopped_by is not None:
-                        text = None if error is None else str(error)
-                        await seat.ledger.call(leases.leave, seat.run_id, seat.holder_id, text)
-                    return await seat.ledger.call(reports.read_summary, seat.run_id)
-            except (TimeoutError, FasthashError):
-                log.warning("the database did not answer in time; the leases run out by themselves")
+            leaving = asyncio.create_task(self._leave(error))
+            stopping = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait([leaving, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            await asyncio.wait([leaving], timeout=LEAVE_S)
+            if leaving.done() and leaving.exception() is None:
+                return leaving.result()
+            leaving.cancel()
+            log.warning("the database did not answer in time; the leases run out by themselves")
         counts = self.heartbeat.others + self.commits.counts
-        return RunSummary(
-            seat.run_id, "backfill", "interrupted", None, None, 0.0, {None: counts}, {}
-        )
+        state = "complete" if self.supply.closed else "interrupted"
+        return RunSummary(self.seat.run_id, "backfill", state, None, None, 0.0, {None: counts}, {})
 
-
-def _first(group: BaseExceptionGroup[FasthashError]) -> FasthashError:
-    """The first error of a group of groups."""
-    for error in group.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    raise AssertionError("a group is never empty")
+    async def _leave(self, error: FasthashError | None) -> RunSummary:
+        seat = self.seat
+        if error is not None or self.stopped_by is not None:
+            text = None if error is None else str(error)
+            await seat.ledger.call(leases.leave, seat.run_id, seat.holder_id, text)
+        await self.heartbeat.report()
+        return await seat.ledger.call(reports.read_summary, seat.run_id)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
+from fasthash.aside import Aside
 from fasthash.errors import DatabaseRefused
 from fasthash.store.session import Connection, DatabaseError, Session, one_line
 
@@ -19,7 +18,7 @@ class Desk:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._thread = Aside(f"ledger {session.purpose}")
 
     async def call(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -30,10 +29,9 @@ class Desk:
             DatabaseLost: it stayed away.
             DatabaseRefused: it answered, and will not do it.
         """
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(
-                self._thread, self.session.call, lambda c: work(c, *args, **kwargs)
+            return await self._thread.call(
+                lambda: self.session.call(lambda c: work(c, *args, **kwargs))
             )
         except DatabaseError as error:
             raise DatabaseRefused(f"the database refused: {one_line(error)}") from error
@@ -41,5 +39,4 @@ class Desk:
     def close(self) -> None:
         """Ends what is under way and closes the connection, without waiting for either."""
         self.session.abandon()
-        self._thread.submit(self.session.close)
-        self._thread.shutdown(wait=False)
+        self._thread.end(self.session.close)

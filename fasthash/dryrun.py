@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections import Counter, defaultdict
@@ -16,7 +17,7 @@ from fasthash import logs, parts
 from fasthash.config import NO_TYPE, Settings
 from fasthash.coordinator import Finished
 from fasthash.desk import Desk
-from fasthash.errors import PreflightFailed
+from fasthash.errors import FasthashError, PreflightFailed, first_error
 from fasthash.fixity import (
     Counts,
     LeasedRange,
@@ -75,8 +76,8 @@ class DryRun:
                 await self.pool.run()
                 showing.cancel()
                 feeding.cancel()
-        except* PreflightFailed as group:
-            raise group.exceptions[0] from None
+        except* FasthashError as group:
+            raise first_error(group) from None
         finally:
             self.progress.close()
             self.desk.close()
@@ -169,6 +170,8 @@ class DryRun:
     def _stop(self, number: int) -> None:
         if self.stopped_by is not None:
             self.pool.kill()
+            self.progress.close()
+            os._exit(128 + number)
         self.stopped_by = number
         self.supply.stop()
         self.pool.stop()

@@ -52,3 +52,10 @@ class WorkersFailed(FasthashError):
     """The helper processes do not stay up; everything committed so far is kept."""
 
     exit_status = 3
+
+
+def first_error(group: BaseExceptionGroup[FasthashError]) -> FasthashError:
+    """The first error of a group of groups, as a task group raises them."""
+    for error in group.exceptions:
+        return first_error(error) if isinstance(error, BaseExceptionGroup) else error
+    raise AssertionError("a group is never empty")

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from fasthash import logs, roots
+from fasthash.aside import Aside
 from fasthash.commits import Commits
 from fasthash.fixity import Counts, RootGone
 from fasthash.lease import SAMPLE_EVERY_S, SEEN_EVERY_S, LeaseClock
@@ -39,6 +40,7 @@ class Heartbeat:
         self.rows_expected = start.rows_expected
         self._clock = LeaseClock(seat.settings.lease_ttl_s, time.monotonic())
         self._missing_root: str | None = None
+        self._at_the_files = Aside("roots")
 
     async def beat(self) -> None:
         """Renews and reports until cancelled."""
@@ -116,8 +118,8 @@ class Heartbeat:
 
     async def _look_for_root(self) -> None:
         # In a thread: a dead network mount would block for minutes.
-        missing = await asyncio.to_thread(
-            roots.missing_root, self.seat.roots, self.seat.settings.root_sentinel
+        missing = await self._at_the_files.call(
+            lambda: roots.missing_root(self.seat.roots, self.seat.settings.root_sentinel)
         )
         if missing is None:
             log.info("the root is back; going on", extra=logs.event("root_back"))

@@ -47,7 +47,7 @@ def check(settings: Settings) -> tuple[Catalog, list[Root]]:
         DatabaseUnreachable: there is no database.
     """
     writing = not settings.dry_run
-    with session.connect_once(settings.dsn, "preflight") as connection:
+    with session.connect_once(settings.dsn, "preflight", settings.db_timeout_s) as connection:
         preflight.check_server(connection, writing=writing)
         catalog = preflight.check_catalog(
             connection,

@@ -6,12 +6,12 @@ statement. Packing rows instead cost 7 us a row more, over all three processes.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from fasthash import wire
-from fasthash.fixity import Part, Result, Verdict
+from fasthash.fixity import Part, Result
 
 Columns = Sequence[Sequence[Any]]  # one for each field of Result, in its order
 
@@ -52,15 +52,6 @@ def cut(part: Part, at: int) -> tuple[Part, Part]:
         read_bytes=0,
     )
     return first, rest
-
-
-def without(part: Part, left_out: Container[str]) -> Part:
-    """The part without some of its rows; it covers the same keys.
-
-    Fresh rows stay: they are only counted, and no later sweep would find them.
-    """
-    kept = [r for r in results(part) if r.row_id not in left_out or r.verdict == Verdict.FRESH]
-    return replace(part, rows=len(kept), payload=pack(kept))
 
 
 def behind(part: Part, row_id: str) -> Part | None:

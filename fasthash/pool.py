@@ -24,6 +24,9 @@ log = logging.getLogger("fasthash")
 UNITS_A_WORKER = 2
 # Workers that die before they have read anything: something is wrong with the machine or set-up.
 IDLE_DEATHS_AT_MOST = 5
+# How long a worker that has to end may take.
+BURIAL_S = 1.0
+STOPPED_BURIAL_S = 0.3
 MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024
 
 Deliver = Callable[[Part, Sequence[Task]], Awaitable[None]]
@@ -94,6 +97,20 @@ class Child:
     async def wait(self) -> int:
         """The exit status, when it is gone."""
         return await self.process.wait()
+
+    async def end(self, within_s: float) -> int:
+        """The exit status of a process that has to end, and is killed if it does not.
+
+        Args:
+            within_s: for each of the two. A process in an uninterruptible read does not even die
+                when it is killed: it is left to the kernel.
+        """
+        for _ in range(2):
+            try:
+                return await asyncio.wait_for(self.process.wait(), within_s)
+            except TimeoutError:
+                self.kill()
+        return -signal.SIGKILL
 
 
 @dataclass(slots=True)
@@ -180,12 +197,14 @@ class Pool:
             if first is None:
                 return
             worker = await self._start(number)
+            finished = False
             try:
-                if await self._serve(worker, first):
-                    return
+                finished = await self._serve(worker, first)
             finally:
                 self.workers.pop(number, None)
-                await self._bury(worker)
+                await self._bury(worker, finished)
+            if finished:
+                return
 
     async def _start(self, number: int) -> Worker:
         slot = Slot.create()
@@ -242,16 +261,11 @@ class Pool:
             self.supply.done(held.unit, now_s - worker.busy_since_s)
             worker.busy_since_s = now_s
 
-    async def _bury(self, worker: Worker) -> None:
+    async def _bury(self, worker: Worker, finished: bool) -> None:
         """Takes back what a dead (or finished) worker had, and finds out what it died of."""
-        if worker.units and not self.supply.stopped:
+        if not (finished or self.supply.stopped):
             worker.process.kill()
-        try:
-            status = await asyncio.wait_for(worker.process.wait(), timeout=1.0)
-        except TimeoutError:
-            # A process in an uninterruptible read does not even die: it is left to the kernel.
-            worker.process.kill()
-            status = -signal.SIGKILL
+        status = await worker.process.end(STOPPED_BURIAL_S if self.supply.stopped else BURIAL_S)
         activity = worker.slot.activity()
         if worker.units and not self.supply.stopped:
             self._report_death(worker, status, activity)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,9 @@ from fasthash.store.results import Target
 from fasthash.store.session import Connection, Session
 from fasthash.worker import WorkerSetup
 from fasthash.writer import WriterSetup
+
+# For telling the server that nobody waits for its answers any more.
+CLOSE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,8 @@ class Seat:
     """The run, the holder number in it, and the connections.
 
     The pulse has a connection of its own, so that no long statement of the ledger's keeps
-    leases from being renewed; as long as it lives, the others know that we do.
+    leases from being renewed; as long as it lives, the others know that we do. The counter's one
+    statement may take as long as it likes.
     """
 
     def __init__(self, settings: Settings, catalog: Catalog, roots: Sequence[Root]) -> None:
@@ -49,6 +55,7 @@ class Seat:
             Session(settings.dsn, "coordinator", settings.db_timeout_s, self._connected)
         )
         self.pulse = Desk(Session(settings.dsn, "heartbeat", settings.db_timeout_s, self._claim))
+        self.counter = Desk(Session(settings.dsn, "counter", settings.db_timeout_s))
         self.connections = 0  # of the ledger, counted: more than one means that one was lost
 
     async def take(self) -> Start:
@@ -100,9 +107,14 @@ class Seat:
         return WriterSetup(settings.dsn, settings.db_timeout_s, target, settings.log_format)
 
     def close(self) -> None:
-        """Gives up both connections without waiting for them."""
-        self.ledger.close()
-        self.pulse.close()
+        """Gives up the connections; a server that does not answer is not waited for long."""
+        desks = (self.ledger, self.pulse, self.counter)
+        closing = [threading.Thread(target=desk.close, daemon=True) for desk in desks]
+        for thread in closing:
+            thread.start()
+        until = time.monotonic() + CLOSE_S
+        for thread in closing:
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def worker_setup(settings: Settings, roots: Sequence[Root]) -> WorkerSetup:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -22,7 +22,7 @@ from fasthash.store import results
 from fasthash.store.results import Tally, Target, UpdateFunctionError
 from fasthash.store.session import (
     IN_THE_WAY,
-    WRITE_TIMEOUT_S,
+    WRITER,
     Connection,
     DatabaseError,
     Session,
@@ -38,8 +38,10 @@ log = logging.getLogger("fasthash")
 BATCH_ROWS = 2_000
 BATCH_PARTS = 200
 QUEUED_PARTS = 400
-# After so many collisions in a row a batch is split, so that one contended row holds up few.
-COLLISIONS_BEFORE_SPLIT = 3
+# A batch that others are in the way of is tried again for so long. Then it is split, so that what
+# is contended holds up little; a row that is locked still, in the last sweep, is a residual.
+PATIENCE_S = 5.0
+PAUSE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,7 @@ class Writer:
 
     def __init__(self, setup: WriterSetup) -> None:
         self.target = setup.target
-        self.session = Session(
-            setup.dsn, "writer", setup.db_timeout_s, statement_timeout_s=WRITE_TIMEOUT_S
-        )
+        self.session = Session(setup.dsn, "writer", setup.db_timeout_s, timeouts=WRITER)
 
     def settle(self, parts: Sequence[Part]) -> Settled:
         """Commits parts, however long it takes; parts that cannot be committed are split.
@@ -102,53 +102,33 @@ class Writer:
         Raises:
             DatabaseLost: the database stayed away.
         """
-        for attempt in range(COLLISIONS_BEFORE_SPLIT):
+        until_s = time.monotonic() + PATIENCE_S
+        while True:
+            last = time.monotonic() > until_s
             try:
-                tally = self.session.call(lambda c: self._commit(c, parts))
+                tally = self.session.call(partial(self._commit, parts=parts, last=last))
             except _Collision as collision:
-                reason = str(collision)
-                time.sleep(random.uniform(0.05, 0.2) * (attempt + 1))  # noqa: S311
+                if last:
+                    return self._settle_pieces(parts, str(collision), refused=False)
+                time.sleep(random.uniform(0.25, 1.0) * PAUSE_S)  # noqa: S311
             except (DatabaseError, UpdateFunctionError) as error:
                 return self._settle_pieces(parts, one_line(error), refused=True)
             else:
                 return self._settled(tally)
-        return self._settle_around_locks(parts, reason)
 
-    def _settle_around_locks(self, parts: Sequence[Part], reason: str) -> Settled:
-        """Commits all but the rows that other sessions hold.
+    def _commit(self, connection: Connection, parts: Sequence[Part], last: bool) -> Tally:
+        """One transaction; nothing of it happened if it raises.
 
-        Those are left to the last sweep; when the sweep finds them held still, they are a
-        residual, and the next run tries them again.
+        Rows that other sessions have locked are left to the last sweep, which waits for them.
         """
-        locked = self.session.call(lambda c: results.locked_rows(c, self.target, parts))
-        if not locked:  # no longer, or it was something else: smaller transactions collide less
-            return self._settle_pieces(parts, reason, refused=False)
-        log.info(
-            "%d rows are locked by other sessions; doing the others first",
-            len(locked),
-            extra=logs.event("rows_locked", rows=len(locked)),
-        )
-        settled = Settled()
-        for part in parts:
-            for result in packed.results(part) if part.sweep else ():
-                if result.row_id in locked:
-                    alone = replace(part, rows=1, payload=packed.pack([result]))
-                    settled += self.session.call(partial(self._refuse, part=alone, reason=reason))
-        return settled + self.settle([packed.without(part, locked) for part in parts])
-
-    def _refuse(self, connection: Connection, part: Part, reason: str) -> Settled:
-        with transaction(connection):
-            if results.fence(connection, self.target, [part]):
-                return Settled(results.refuse(connection, self.target, part, reason))
-        return Settled()
-
-    def _commit(self, connection: Connection, parts: Sequence[Part]) -> Tally:
-        """One transaction; nothing of it happened if it raises."""
+        sweep = any(part.sweep for part in parts)
         try:
             with transaction(connection):
                 held = results.fence(connection, self.target, parts)
                 new = results.claim_parts(connection, self.target, held) if held else []
-                tally = results.apply(connection, self.target, new)
+                tally = results.apply(connection, self.target, new, locked_rows_fail=sweep and last)
+                if tally.locked and sweep:
+                    raise _Collision("other sessions have locked rows")
                 settled = {id(p) for p in held}
                 tally.fenced = [p for p in parts if id(p) not in settled]
                 if len(new) < len(held):
@@ -159,6 +139,12 @@ class Writer:
             faults.reach("after_commit", lambda: lose_answer(connection))
         except IN_THE_WAY as error:
             raise _Collision(one_line(error)) from error
+        if tally.locked:
+            log.info(
+                "%d rows are locked by other sessions; they come last",
+                tally.locked,
+                extra=logs.event("rows_locked", rows=tally.locked),
+            )
         return tally
 
     def _left_over(self, connection: Connection, held: list[Part], new: list[Part]) -> list[Part]:

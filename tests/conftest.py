@@ -11,13 +11,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
 from fasthash import embedded
+
+if TYPE_CHECKING:
+    from pgserver import PgServer
 
 FASTHASH = str(Path(sys.executable).with_name("fasthash"))
 _numbers = itertools.count(1)
@@ -201,3 +204,30 @@ def make_database(server_dsn: str, tmp_path: Path) -> Iterator[Callable[[], Data
 def database(make_database: Callable[[], Database]) -> Database:
     """One database with the ledger and an empty root."""
     return make_database()
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgServer]:
+    """A server that the tests of one file may stop, crash and restart."""
+    from pgserver import PgServer, embedded_binaries
+
+    server = PgServer(tmp_path_factory.mktemp("own") / "pg", embedded_binaries())
+    server.start()
+    yield server
+    server.stop("immediate")
+
+
+@pytest.fixture
+def own_database(own_server: PgServer, tmp_path: Path) -> Iterator[Database]:
+    """A database on it, with the ledger and an empty root."""
+    name = f"own_{next(_numbers)}"
+    with psycopg.connect(own_server.dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    root = tmp_path / name
+    root.mkdir()
+    database = Database(psycopg.conninfo.make_conninfo(own_server.dsn, dbname=name), root)
+    database.fasthash("init")
+    yield database
+    own_server.wait()
+    with psycopg.connect(own_server.dsn, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

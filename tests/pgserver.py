@@ -98,6 +98,24 @@ class PgServer:
         os.kill(row[0], signal.SIGKILL)
         return True
 
+    def backends(self, application: str) -> int:
+        """How many sessions of that name there are."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", (application,)
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def tablespace(self, place: Path, name: str) -> str:
+        """A tablespace in a directory of its own in some file system."""
+        folder = place / "space"
+        folder.mkdir(mode=0o700)
+        if self.prefix:
+            os.chown(folder, 65534, 65534)
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(f"CREATE TABLESPACE {name} LOCATION '{folder}'")
+        return name
+
     def wait(self) -> None:
         """Waits until it takes connections."""
         for _ in range(300):

@@ -20,6 +20,13 @@ def gated(text: str) -> str:
     return slow(text)
 
 
+def shut(text: str) -> str:
+    """As slow; and no file is found before the file GATE is there."""
+    while not os.path.exists(os.environ["GATE"]):
+        time.sleep(0.01)
+    return slow(text)
+
+
 def deadly(text: str) -> str:
     """Takes the whole run down at one file, as a file does that exhausts a host's memory."""
     if text == "deadly":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -81,6 +82,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command and exits with its status; errors are one line on stderr."""
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         status = cli.main(arguments, prog_name="fasthash", standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -104,6 +106,10 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         status = _complain_of_database(error)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _terminated(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _complain(message: str, status: int) -> int:

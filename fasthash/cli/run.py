@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -108,6 +109,7 @@ def run_command(**values: Any) -> None:
     Goes on with an interrupted run, joins one that is under way, or begins a new one. SIGINT or
     SIGTERM stops it safely within seconds; the next `fasthash run` picks up there.
     """
+    _end_at_once_when_told()
     set_up_logs(values)
     from fasthash.cli.progress import choose_progress  # noqa: PLC0415
     from fasthash.main_job import run_job  # noqa: PLC0415
@@ -115,6 +117,7 @@ def run_command(**values: Any) -> None:
     settings = settings_from(values, find_dsn(values["dsn"]))
     progress = choose_progress(quiet=values["quiet"], log_format=settings.log_format)
     finished = run_job(settings, progress)
+    _end_at_once_when_told()
     if values["as_json"]:
         click.echo(json.dumps(finished.summary.as_json(), indent=2))
     else:
@@ -129,3 +132,12 @@ def run_command(**values: Any) -> None:
         sys.stderr.flush()
         os._exit(128 + finished.stopped_by)  # a thread may still wait for a dead database
     click.get_current_context().exit(finished.summary.exit_status)
+
+
+def _end_at_once_when_told() -> None:
+    """SIGINT and SIGTERM before the run is open, and after it has ended: there is nothing to save.
+
+    An exception instead would have to get out of a driver that waits for a dead server.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _frame: os._exit(128 + n))

@@ -27,19 +27,6 @@ WHERE s.run_id = %(run_id)s AND s.range_no = %(range_no)s AND s.holder_id = %(ho
 ORDER BY s.segment_no DESC
 LIMIT 1
 
--- name: free_rows
--- Which of some rows no other session has locked at the moment.
-SELECT a.{id}::text AS row_id
-FROM {catalog} a
-WHERE a.{id} = ANY (%(row_id)s::text[]::{id_type}[])
-FOR NO KEY UPDATE OF a SKIP LOCKED
-
--- name: present_rows
--- Which of some rows there are.
-SELECT a.{id}::text AS row_id
-FROM {catalog} a
-WHERE a.{id} = ANY (%(row_id)s::text[]::{id_type}[])
-
 -- name: refuse
 -- A row that the database will not let us write: no verdict, and no lock is asked for again.
 INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
@@ -50,8 +37,10 @@ ON CONFLICT DO NOTHING
 
 -- name: apply
 -- The results of a batch. Each row is locked and judged by what it holds now, not by what it
--- held when it was leased; rows of one batch are locked in key order. Columns whose every value
--- is the usual one come as empty arrays; all come in binary, which costs the client a third.
+-- held when it was leased. A row that another session has locked is not waited for: whoever waits
+-- while he holds other rows makes deadlocks, and the server may choose the other one as the victim.
+-- Columns whose every value is the usual one come as empty arrays; all come in binary, which costs
+-- the client a third.
 WITH input AS MATERIALIZED (
     SELECT i.range_no, i.row_id, i.path, i.marker, coalesce(i.verdict, 'hashed') AS verdict,
            i.sha256, i.size_bytes, i.mtime_ns, i.read_at_ns, coalesce(i.reread, false) AS reread,
@@ -74,7 +63,7 @@ locked AS MATERIALIZED (
     FROM {catalog} a
     WHERE a.{id} IN (SELECT i.row_id FROM input i)
     ORDER BY a.{id}
-    FOR NO KEY UPDATE OF a
+    FOR NO KEY UPDATE OF a SKIP LOCKED
 ),
 judged AS MATERIALIZED (
     SELECT i.*, l.artifact_type, l.old_hash, l.old_marker,
@@ -85,7 +74,11 @@ judged AS MATERIALIZED (
                SELECT FROM fasthash.journal j
                WHERE j.run_id = %(run_id)s AND j.row_id = i.row_id::text)) AS first_met,
            CASE
-               WHEN l.row_id IS NULL THEN 'gone'
+               WHEN l.row_id IS NULL THEN
+                   CASE WHEN NOT EXISTS (SELECT FROM {catalog} a WHERE a.{id} = i.row_id)
+                        THEN 'gone'
+                        WHEN %(locked_rows_fail)s::boolean THEN 'write_refused'
+                        ELSE 'locked' END
                WHEN l.path_now IS DISTINCT FROM i.path THEN 'moved'
                WHEN l.old_marker IS DISTINCT FROM i.marker THEN 'fresh'
                WHEN l.typeof <> 'object' THEN 'bad_metadata'
@@ -125,9 +118,13 @@ journaled AS (
 ),
 residual_rows AS (
     INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
-    SELECT %(run_id)s, j.row_id::text, j.artifact_type, j.path, j.outcome, j.detail
+    SELECT %(run_id)s, j.row_id::text, coalesce(j.artifact_type, c.artifact_type), j.path,
+           j.outcome,
+           CASE j.outcome WHEN 'write_refused' THEN 'another session has locked the row'
+                          ELSE j.detail END
     FROM judged j
-    WHERE j.outcome NOT IN ('gone', 'moved', 'fresh', 'hashed', 'confirmed', 'drifted')
+    JOIN fasthash.checkpoint c ON c.run_id = %(run_id)s AND c.range_no = j.range_no
+    WHERE j.outcome NOT IN ('gone', 'moved', 'locked', 'fresh', 'hashed', 'confirmed', 'drifted')
     ON CONFLICT DO NOTHING
 )
 SELECT j.range_no, j.outcome, count(*) AS n, coalesce(sum(j.size_bytes), 0)::bigint AS bytes,

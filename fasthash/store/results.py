@@ -46,11 +46,15 @@ class Tally:
     fenced: list[Part] = field(default_factory=list)
     left_over: list[Part] = field(default_factory=list)
     moved: int = 0
+    locked: int = 0
 
     def add(self, range_no: int, outcome: str, rows: int, size_bytes: int) -> None:
         """Counts rows of one outcome as the statement reports them."""
         if outcome == "moved":
             self.moved += rows
+            return
+        if outcome == "locked":
+            self.locked += rows
             return
         name = "failed" if outcome in _FAILED else outcome
         hashed = outcome in (Outcome.HASHED, Outcome.CONFIRMED, Outcome.DRIFTED)
@@ -116,14 +120,6 @@ def left_over(connection: Connection, target: Target, part: Part) -> Part | None
     return part if row is None else packed.behind(part, row["through_id"])
 
 
-def locked_rows(connection: Connection, target: Target, parts: Sequence[Part]) -> set[str]:
-    """The rows of some parts that other sessions have locked at the moment."""
-    wanted = {"row_id": [row_id for part in parts for row_id in packed.row_ids(part)]}
-    free = connection.execute(target.catalog.query("result", "free_rows"), wanted).fetchall()
-    present = connection.execute(target.catalog.query("result", "present_rows"), wanted).fetchall()
-    return {row["row_id"] for row in present} - {row["row_id"] for row in free}
-
-
 def refuse(connection: Connection, target: Target, part: Part, reason: str) -> Counts:
     """The only row of a part goes to the residual, without touching the catalog."""
     result = packed.results(part)[0]
@@ -142,8 +138,18 @@ def refuse(connection: Connection, target: Target, part: Part, reason: str) -> C
     return counts
 
 
-def apply(connection: Connection, target: Target, parts: Sequence[Part]) -> Tally:
+def apply(
+    connection: Connection,
+    target: Target,
+    parts: Sequence[Part],
+    *,
+    locked_rows_fail: bool = False,
+) -> Tally:
     """Judges and writes the results of parts, within the caller's transaction.
+
+    Args:
+        locked_rows_fail: a row that another session has locked becomes a residual; otherwise
+            nothing is done about it, and the last sweep finds it.
 
     Raises:
         UpdateFunctionError: see there.
@@ -164,8 +170,9 @@ def apply(connection: Connection, target: Target, parts: Sequence[Part]) -> Tall
             gathered[i] += column
     if range_nos:
         sweep = any(part.sweep for part in parts)
-        rows = dict(zip(_COLUMNS, gathered, strict=True))
-        _apply_rows(connection, target, {**rows, "range_no": range_nos, "sweep": sweep}, tally)
+        rows: dict[str, Any] = dict(zip(_COLUMNS, gathered, strict=True))
+        rows |= {"range_no": range_nos, "sweep": sweep, "locked_rows_fail": locked_rows_fail}
+        _apply_rows(connection, target, rows, tally)
     if tally.counts:
         _add_counts(connection, target, tally.counts)
     return tally
@@ -197,7 +204,8 @@ def _apply_rows(
                 tally.drifts.append(evidence)
             elif outcome != "called":
                 tally.add(range_no, outcome, count, size_bytes)
-    for evidence in tally.drifts:
+    places = {row_id: place for place, (row_id, _) in enumerate(hashed)} if tally.drifts else {}
+    for evidence in sorted(tally.drifts, key=lambda drift: places[drift["row_id"]]):
         _add_drift(connection, target, evidence)
     if target.catalog.update_function is not None:
         _check_written(connection, target, hashed, tally)

@@ -8,13 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import conninfo
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from fasthash.errors import ConfigError, DatabaseLost, DatabaseUnreachable
+from fasthash.store.queries import query
+from fasthash.store.watch import SILENCE_S, Watch, deadline, hang_up
 
 log = logging.getLogger("fasthash")
 
@@ -23,10 +27,35 @@ Row = dict[str, Any]
 Connection = psycopg.Connection[Row]
 
 CONNECT_TIMEOUT_S = 10
-LOCK_TIMEOUT_S = 2  # we are the victim of a lock wait, never the application
-WRITE_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """After how many seconds the server ends what a session does; 0 is never.
+
+    `idle_s` is for doing nothing within a transaction: a process that is stopped or cut off
+    there has its locks taken away.
+    """
+
+    lock_s: float
+    statement_s: float = 0
+    idle_s: float = 0
+
+
+# A command that somebody waits for.
+AT_ONCE = Timeouts(lock_s=2)
+# Only we ourselves lock the ledger's rows, and let them go after a batch, slow as it may be.
+LEDGER = Timeouts(lock_s=30, idle_s=10)
+# The writer never waits for a row that it is to write. If it has to wait for anything else, a
+# trigger's doing perhaps, it gives way before the server looks for deadlocks (after 1 s): the
+# victim is never the application.
+WRITER = Timeouts(lock_s=0.5, statement_s=30, idle_s=10)
+
+# What was sent is acknowledged within this time, or the connection is lost.
+ACKNOWLEDGED_WITHIN_S = 30
+CANCEL_WITHIN_S = 0.25
 BACKOFF_FIRST_S = 0.1
-BACKOFF_MOST_S = 5.0
+BACKOFF_MOST_S = 2.0
 
 # What callers catch, who do not import the driver themselves.
 DatabaseError = psycopg.Error
@@ -39,8 +68,9 @@ CONTENTION = (
 )
 # For the writer, whose statements have a time-out, a statement that took too long is no other.
 IN_THE_WAY = (*CONTENTION, psycopg.errors.QueryCanceled)
-# The server is there but cannot serve now: disk full, out of memory, starting up, shutting down.
-_UNWELL_CLASSES = ("53", "57P", "08", "58")
+# The server is there but cannot serve now: disk full, out of memory, starting up, shutting down,
+# or read-only, as one is that lost its office to another.
+_UNWELL_CLASSES = ("53", "57P", "08", "58", "25006")
 
 
 def check_dsn(dsn: str) -> str:
@@ -63,13 +93,22 @@ def describe(dsn: str) -> str:
     return f"database {facts.get('dbname') or '(default)'} on {where}"
 
 
-def connect(dsn: str, purpose: str, statement_timeout_s: int = 0) -> Connection:
+def connect(
+    dsn: str,
+    purpose: str,
+    timeouts: Timeouts = AT_ONCE,
+    within_s: float = CONNECT_TIMEOUT_S,
+) -> tuple[Connection, int]:
     """Opens a session with fasthash's own settings.
 
     Args:
         dsn: libpq connection string; what it leaves out comes from libpq's own environment.
         purpose: shown in pg_stat_activity as `fasthash <purpose>`.
-        statement_timeout_s: after which the server ends a statement; 0 is never.
+        timeouts: the server's.
+        within_s: how long the server may take to answer.
+
+    Returns:
+        The connection and the pid of its server process.
 
     Raises:
         psycopg.OperationalError: the server cannot be reached or refuses.
@@ -78,32 +117,33 @@ def connect(dsn: str, purpose: str, statement_timeout_s: int = 0) -> Connection:
         dsn,
         autocommit=True,
         row_factory=dict_row,
-        connect_timeout=CONNECT_TIMEOUT_S,
+        connect_timeout=max(2, int(within_s)),  # libpq's own least
         application_name=f"fasthash {purpose}",
         keepalives_idle=30,
         keepalives_interval=10,
         keepalives_count=3,
+        tcp_user_timeout=ACKNOWLEDGED_WITHIN_S * 1000,
     )
-    # Asynchronous commit is safe here: the ledger commits with the data, and commits keep
-    # their order. The planner's JIT costs more than it gives on statements of this size.
-    connection.execute(
-        "SELECT set_config('synchronous_commit', 'off', false), set_config('jit', 'off', false),"
-        " set_config('timezone', 'UTC', false), set_config('client_encoding', 'UTF8', false),"
-        " set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
-        " set_config('default_transaction_isolation', 'read committed', false)",
-        (f"{LOCK_TIMEOUT_S}s", f"{statement_timeout_s}s"),
-    )
-    return connection
+    with deadline(connection, within_s):
+        row = connection.execute(
+            query("session", "settings"),
+            {
+                "lock_timeout": f"{timeouts.lock_s}s",
+                "statement_timeout": f"{timeouts.statement_s}s",
+                "idle_timeout": f"{timeouts.idle_s}s",
+            },
+        ).fetchone()
+    return connection, int(row["pid"]) if row else 0
 
 
-def connect_once(dsn: str, purpose: str) -> Connection:
+def connect_once(dsn: str, purpose: str, within_s: float = CONNECT_TIMEOUT_S) -> Connection:
     """Opens a session for a command that does not wait for a database.
 
     Raises:
         DatabaseUnreachable: with libpq's reason in one line.
     """
     try:
-        return connect(dsn, purpose)
+        return connect(dsn, purpose, within_s=min(within_s, CONNECT_TIMEOUT_S))[0]
     except psycopg.OperationalError as error:
         raise DatabaseUnreachable(
             f"cannot reach {describe(dsn)}: {one_line(error)}; "
@@ -157,6 +197,7 @@ class Session:
         purpose: see `connect`.
         timeout_s: how long the database may stay away before `DatabaseLost`.
         on_connect: called with every new connection before it is used.
+        timeouts: the server's.
     """
 
     def __init__(
@@ -165,16 +206,18 @@ class Session:
         purpose: str,
         timeout_s: float,
         on_connect: Callable[[Connection], None] | None = None,
-        statement_timeout_s: int = 0,
+        timeouts: Timeouts = LEDGER,
     ) -> None:
         self.dsn = dsn
         self.purpose = purpose
         self.timeout_s = timeout_s
         self.on_connect = on_connect
-        self.statement_timeout_s = statement_timeout_s
+        self.timeouts = timeouts
         self.connection: Connection | None = None
         self.abandoned = threading.Event()
         self.away_since: float | None = None
+        self._backend_pid = 0
+        self._watch = Watch(dsn, min(SILENCE_S, max(1.0, timeout_s / 4)))
 
     def call(self, work: Callable[[Connection], T]) -> T:
         """Runs `work`, again and again while the database is away or others are in the way.
@@ -188,13 +231,14 @@ class Session:
         while True:
             if self.abandoned.is_set():
                 raise DatabaseLost("stopped")
+            began_at = time.monotonic()
             try:
-                result = work(self._connected())
+                result = self._watched(work)
             except psycopg.Error as error:
                 contended = isinstance(error, CONTENTION)
                 if not contended and not is_away(error, self.connection):
                     raise
-                self._note_failure(error, contended)
+                self._note_failure(error, contended, began_at)
                 self._pause(pause_s)
                 pause_s = min(pause_s * 2, BACKOFF_MOST_S)
             else:
@@ -203,16 +247,28 @@ class Session:
                 self.away_since = None
                 return result
 
-    def _connected(self) -> Connection:
+    def _watched(self, work: Callable[[Connection], T]) -> T:
         if self.connection is None or self.connection.closed or self.connection.broken:
             self.connection = None
-            connection = connect(self.dsn, self.purpose, self.statement_timeout_s)
-            if self.on_connect is not None:
-                self.on_connect(connection)
+            connection, self._backend_pid = connect(
+                self.dsn,
+                self.purpose,
+                self.timeouts,
+                min(CONNECT_TIMEOUT_S, self.timeout_s),
+            )
+            with self._watch.over(connection, self._backend_pid):
+                if self.on_connect is not None:
+                    self.on_connect(connection)
             self.connection = connection
-        return self.connection
+        try:
+            with self._watch.over(self.connection, self._backend_pid):
+                return work(self.connection)
+        except psycopg.Error as error:
+            if not self._watch.hung_up:
+                raise
+            raise psycopg.OperationalError("the server does not answer any more") from error
 
-    def _note_failure(self, error: psycopg.Error, contended: bool) -> None:
+    def _note_failure(self, error: psycopg.Error, contended: bool, began_at: float) -> None:
         if self.abandoned.is_set():
             raise DatabaseLost("stopped while waiting for the database") from error
         if contended:
@@ -220,7 +276,7 @@ class Session:
             return
         now = time.monotonic()
         if self.away_since is None:
-            self.away_since = now
+            self.away_since = began_at if self._watch.hung_up else now
             log.warning(
                 "%s: %s; waiting up to %.0f s for the database",
                 self.purpose,
@@ -241,15 +297,20 @@ class Session:
     def abandon(self) -> None:
         """Ends waiting and running statements: for another thread, at a stop."""
         self.abandoned.set()
+        self._watch.end()
         connection = self.connection
-        if connection is not None and not connection.closed:
+        if connection is None or connection.closed:
+            return
+        if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
             try:
-                connection.cancel_safe(timeout=0.5)
+                connection.cancel_safe(timeout=CANCEL_WITHIN_S)
             except psycopg.Error as error:
                 log.debug("could not cancel: %s", one_line(error))
+        hang_up(connection)
 
     def close(self) -> None:
         """Closes the connection, which also gives up its advisory lock."""
+        self._watch.end()
         if self.connection is not None:
             self.connection.close()
             self.connection = None

@@ -54,8 +54,8 @@ class Holder:
     outbox: list[Part] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.ledger = session.connect(self.database.dsn, "model")
-        self.pulse = session.connect(self.database.dsn, "model pulse")
+        self.ledger = session.connect(self.database.dsn, "model")[0]
+        self.pulse = session.connect(self.database.dsn, "model pulse")[0]
         self.holder_id = leases.add_holder(self.ledger, self.run_id, "host", os.getpid())
         leases.claim_alive(self.pulse, self.holder_id)
         target = Target(self.catalog, self.run_id, self.holder_id, overwrite_drift=True)
@@ -188,7 +188,7 @@ class Protocol(RuleBasedStateMachine):
             "fasthash.residual, fasthash.holder"
         )
         self.database.sql("UPDATE artifacts SET metadata = NULL")
-        with session.connect(self.database.dsn, "model") as connection:
+        with session.connect_once(self.database.dsn, "model") as connection:
             self.catalog = catalogs.find_catalog(connection, CatalogNames())
             run_id = leases.create_run(
                 connection, self.catalog, RunIdentity("backfill", ()), None, "host"

@@ -1,0 +1,239 @@
+"""SIGINT and SIGTERM in every phase of a run: over within 3 s, the right status, resumable."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from conftest import Database
+from oracle import SLOW, Oracle, ends, until
+from pgserver import PgServer
+
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@pytest.fixture
+def oracle(database: Database) -> Oracle:
+    return Oracle(database, rows=300)
+
+
+@contextmanager
+def locked(database: Database, *tables: str) -> Iterator[psycopg.Connection[Any]]:
+    """Nobody gets at these tables: whoever comes there stays there."""
+    with psycopg.connect(database.dsn) as connection:
+        for table in tables:
+            connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield connection
+
+
+def wait_for_waiting(database: Database, purpose: str) -> None:
+    """Waits until a session of ours waits for a lock."""
+    until(
+        lambda: database.sql(
+            "SELECT 1 FROM pg_stat_activity WHERE application_name = %s "
+            "AND wait_event_type = 'Lock' AND datname = current_database()",
+            f"fasthash {purpose}",
+        ),
+        f"the {purpose} session waits",
+    )
+
+
+def stop(process: subprocess.Popen[str], number: int, *, times: int = 1) -> tuple[Any, str]:
+    """Sends a signal and sees the run end as it should."""
+    began = time.monotonic()
+    for _ in range(times):
+        process.send_signal(number)
+        time.sleep(0.1 if times > 1 else 0)  # two signals at once are one
+    found = ends(process, 128 + number, seconds=20)
+    assert time.monotonic() - began < 3
+    return found
+
+
+def goes_on(oracle: Oracle) -> None:
+    """Nothing was left behind, and the next run gets everything right."""
+    oracle.expect_no_process()
+    oracle.database.environment["SLOW_S"] = "0"
+    oracle.check(oracle.database.run("--range-rows", "60", status=1))
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("table", "purpose"),
+    [
+        ("fasthash.schema_version", "preflight"),
+        ("fasthash.run", "coordinator"),  # opens the run
+        ("fasthash.checkpoint", "coordinator"),  # plans and leases
+    ],
+)
+def test_at_the_start(oracle: Oracle, number: int, table: str, purpose: str) -> None:
+    with locked(oracle.database, table):
+        process = oracle.database.start(*SLOW)
+        wait_for_waiting(oracle.database, purpose)
+        stop(process, number)
+    goes_on(oracle)
+
+
+def test_while_it_counts(oracle: Oracle) -> None:
+    """The count for the progress bar may take minutes; nobody waits for it at the end."""
+    database = oracle.database
+    with locked(database, "fasthash.run") as first:
+        process = database.start(*SLOW)
+        wait_for_waiting(database, "coordinator")
+        with locked(database, "artifacts"):
+            first.rollback()
+            wait_for_waiting(database, "counter")
+            stop(process, signal.SIGINT)
+    goes_on(oracle)
+
+
+@BOTH
+@pytest.mark.parametrize("times", [1, 2])
+def test_while_it_hashes(oracle: Oracle, number: int, times: int) -> None:
+    oracle.database.environment["SLOW_S"] = "0.02"
+    process = oracle.database.start(*SLOW)
+    oracle.wait_for_rows(30)
+    summary, _ = stop(process, number, times=times)
+    if times == 1:
+        assert summary["state"] == "interrupted"
+    goes_on(oracle)
+
+
+def test_while_the_writer_has_more_than_it_can_take(database: Database) -> None:
+    """Workers that wait for room in the writer's queue wait for a database that is stuck."""
+    database.make_table()
+    (database.root / "f").write_text("x")
+    rows = 40_000
+    database.sql(
+        "INSERT INTO artifacts SELECT n, 'figure', 'f', NULL FROM generate_series(1, %s) n", rows
+    )
+    with locked(database, "fasthash.run") as first:
+        process = database.start("--workers", "2")
+        wait_for_waiting(database, "coordinator")
+        with psycopg.connect(database.dsn) as application:
+            application.execute("LOCK TABLE artifacts IN EXCLUSIVE MODE")  # to be read only
+            first.rollback()
+            wait_for_waiting(database, "writer")
+            time.sleep(1)  # nothing tells that the queue is full
+            stop(process, signal.SIGINT)
+    assert database.run()["rows_updated"] == rows
+
+
+@BOTH
+def test_while_the_database_is_away(
+    own_server: PgServer, own_database: Database, number: int
+) -> None:
+    oracle = Oracle(own_database, rows=300)
+    process = own_database.start(*SLOW)
+    oracle.wait_for_rows(30)
+    own_server.stop("immediate")
+    for line in process.stderr or ():
+        if "waiting up to 300 s" in line:
+            break
+    stop(process, number)
+    own_server.start()
+    goes_on(oracle)
+
+
+@BOTH
+def test_while_a_root_is_missing(oracle: Oracle, number: int) -> None:
+    root = oracle.database.root
+    process = oracle.database.start(*SLOW)
+    oracle.wait_for_rows(30)
+    root.rename(root.with_name("elsewhere"))
+    for line in process.stderr or ():
+        if "holding until it is back" in line:
+            break
+    else:
+        raise AssertionError("it did not notice")
+    stop(process, number)
+    root.with_name("elsewhere").rename(root)
+    goes_on(oracle)
+
+
+def test_in_the_last_sweep(oracle: Oracle) -> None:
+    """The sweep waits for a row that somebody has locked."""
+    database = oracle.database
+    with psycopg.connect(database.dsn) as application:
+        application.execute("SELECT 1 FROM artifacts WHERE id = 100 FOR UPDATE")
+        process = database.start("--workers", "2")
+        until(
+            lambda: database.sql("SELECT 1 FROM fasthash.checkpoint WHERE pass_no = 1"),
+            "the last sweep",
+        )
+        stop(process, signal.SIGINT)
+    goes_on(oracle)
+
+
+def test_during_the_summary(oracle: Oracle) -> None:
+    database = oracle.database
+    process = database.start(*SLOW)
+    until(lambda: database.sql("SELECT 1 FROM fasthash.sample"), "the first report")
+    with locked(database, "fasthash.sample"):
+        wait_for_waiting(database, "heartbeat")
+        until(
+            lambda: database.sql("SELECT 1 FROM fasthash.run WHERE state = 'complete'"),
+            "the run is complete",
+        )
+        summary, _ = stop(process, signal.SIGINT)
+    assert summary["state"] == "complete"
+    oracle.expect_no_process()
+    oracle.check()
+
+
+@contextmanager
+def on_a_terminal(command: list[str], environment: dict[str, str]) -> Iterator[tuple[int, int]]:
+    """A process whose output is a terminal: its pid and the terminal's other end."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        termios.tcsetwinsize(0, (24, 120))
+        os.execvpe(command[0], command, environment)
+    try:
+        yield pid, terminal
+    finally:
+        os.close(terminal)
+
+
+def shown(terminal: int, enough: Callable[[bytes], bool]) -> bytes:
+    """What the terminal shows, until that is enough or the process ends."""
+    text = b""
+    while not enough(text):
+        try:
+            text += os.read(terminal, 4096)
+        except OSError:
+            break  # that is how a terminal says that nobody is left
+    return text
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_the_terminal_is_left_as_it_was(oracle: Oracle, presses: int) -> None:
+    """Ctrl-C, typed on a terminal: it goes to all processes of the run."""
+    database = oracle.database
+    database.environment["SLOW_S"] = "0.02"
+    command = database.command("run", "--root", str(database.root), *SLOW)
+    with on_a_terminal(command, {**database.env(), "TERM": "xterm"}) as (pid, terminal):
+        before = termios.tcgetattr(terminal)
+        text = shown(terminal, lambda text: b"missing " in text)
+        oracle.wait_for_rows(30)
+        for _ in range(presses):
+            os.write(terminal, b"\x03")
+            time.sleep(0.1)
+        text += shown(terminal, lambda _: False)
+        _, status = os.waitpid(pid, 0)
+        after = termios.tcgetattr(terminal)
+    assert os.waitstatus_to_exitcode(status) == 130, text
+    assert b"Traceback" not in text
+    assert after == before
+    assert after[3] & termios.ECHO
+    assert text.count(b"\x1b[?25l") <= text.count(b"\x1b[?25h"), "the cursor is hidden"
+    last = text.rpartition(b"\n")[2].rpartition(b"\r")[2].replace(b"\x1b[K", b"").strip()
+    assert last == b"", "the last line is not ended"
+    goes_on(oracle)
