@@ -9,7 +9,7 @@ demo: $(READY)
 	@$(BIN)/fasthash demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 4  # most of them wait for something
 
 # A million rows, a hundred thousand edits beside a run, half a minute without a database.
 test-long: $(READY)

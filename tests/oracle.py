@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import contextlib
 import json
 import os
 import subprocess
@@ -170,6 +171,7 @@ def ends(process: subprocess.Popen[str], status: int, seconds: float = 60) -> tu
 
 
 def kill(pids: Sequence[int], number: int) -> None:
-    """Sends a signal to processes that were started here."""
+    """Sends a signal to processes that were started here; children end with their parents."""
     for pid in pids:
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

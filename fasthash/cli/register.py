@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from fasthash.cli import tables
 from fasthash.cli.options import (
     catalog_names,
     catalog_options,
@@ -45,7 +46,9 @@ def _type_name(context: click.Context, parameter: click.Parameter, value: str | 
 @catalog_options
 @json_option
 @log_options
-def register_command(directory: str, artifact_type: str | None, **values: Any) -> None:
+def register_command(
+    directory: str, artifact_type: str | None, as_json: bool, **values: Any
+) -> None:
     """Add the files of DIR to the catalog.
 
     One row for each regular file below DIR whose absolute path the catalog lacks, so doing it
@@ -67,7 +70,8 @@ def register_command(directory: str, artifact_type: str | None, **values: Any) -
         # The embedded server's own files change all the time, and are nobody's artifacts.
         register.one_directory(os.fsencode(data_home())),
     )
-    click.echo(json.dumps(_as_json(done), indent=2) if values["as_json"] else _as_text(done))
+    with tables.standard_output() as out:
+        print(json.dumps(_as_json(done), indent=2) if as_json else _as_text(done), file=out)
 
 
 def _as_json(done: Registered) -> dict[str, Any]:

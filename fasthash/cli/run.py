@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +25,10 @@ from fasthash.cli.options import (
     set_up_logs,
     settings_from,
 )
+from fasthash.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fasthash.summary import RunSummary
 
 work_options = combine(
     option(
@@ -118,19 +123,15 @@ def run_command(**values: Any) -> None:
     progress = choose_progress(quiet=values["quiet"], log_format=settings.log_format)
     finished = run_job(settings, progress)
     _end_at_once_when_told()
-    if values["as_json"]:
-        click.echo(json.dumps(finished.summary.as_json(), indent=2))
-    else:
-        from fasthash.cli.tables import harmless  # noqa: PLC0415
-        from fasthash.summary import as_text  # noqa: PLC0415
-
-        click.echo(as_text(harmless(finished.summary)))
+    unshown = _show(finished.summary, as_json=values["as_json"])
     if finished.error is not None:
-        raise finished.error
+        raise finished.error from unshown
     if finished.stopped_by is not None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(128 + finished.stopped_by)  # a thread may still wait for a dead database
+    if unshown is not None:
+        raise unshown
     click.get_current_context().exit(finished.summary.exit_status)
 
 
@@ -141,3 +142,20 @@ def _end_at_once_when_told() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _frame: os._exit(128 + n))
+
+
+def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:
+    """Prints the summary; returns the error if it cannot: how the run ended goes before it."""
+    from fasthash.cli import tables  # noqa: PLC0415
+    from fasthash.summary import as_text  # noqa: PLC0415
+
+    try:
+        # A reader who has enough does not change the exit status either.
+        with contextlib.suppress(click.exceptions.Exit), tables.standard_output() as out:
+            if as_json:
+                print(json.dumps(summary.as_json(), indent=2), file=out)
+            else:
+                print(as_text(tables.harmless(summary)), file=out)
+    except ConfigError as error:
+        return error
+    return None

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from fasthash.cli import tables
 from fasthash.cli.options import (
     catalog_names,
     catalog_options,
@@ -28,15 +29,17 @@ def init_command(dsn: str | None, print_sql: bool) -> None:
     from fasthash.store import preflight, schema, session  # noqa: PLC0415
 
     if print_sql:
-        click.echo(schema.schema_script(), nl=False)
+        with tables.standard_output(exact=True) as out:
+            out.write(schema.schema_script())
         return
     with session.connect_once(find_dsn(dsn), "init") as connection:
         preflight.check_server(connection)
         applied = schema.migrate(connection)
-    if applied:
-        click.echo(f"ledger: schema fasthash is now at version {applied[-1]}")
-    else:
-        click.echo(f"ledger: schema fasthash is at version {schema.VERSION} already")
+    with tables.standard_output() as out:
+        if applied:
+            print(f"ledger: schema fasthash is now at version {applied[-1]}", file=out)
+        else:
+            print(f"ledger: schema fasthash is at version {schema.VERSION} already", file=out)
 
 
 @click.command()
@@ -59,5 +62,6 @@ def grants_command(role: str, **values: Any) -> None:
         )
         if not preflight.role_exists(connection, role):
             raise PreflightFailed(f"there is no role {role}: CREATE ROLE it first")
-        for statement in schema.grant_statements(connection, catalog, role):
-            click.echo(statement)
+        statements = schema.grant_statements(connection, catalog, role)
+    with tables.standard_output(exact=True) as out:
+        out.writelines(f"{statement}\n" for statement in statements)
