@@ -8,8 +8,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	@$(BIN)/fasthash demo
 
+# Several at once: most of them wait for something.
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 4  # most of them wait for something
+	$(BIN)/python -m pytest -q -n 4
 
 # A million rows, a hundred thousand edits beside a run, half a minute without a database.
 test-long: $(READY)

@@ -21,7 +21,7 @@ In the order the data flows:
 - `commits`       results to the writer, until they are settled
 - `writer`        results into one fenced transaction a batch
 - `store`         the only place that talks to PostgreSQL; its text lies in `sql/`
-- `lease`, `units`, `paths`, `drift`, `summary`  pure decisions
+- `lease`, `units`, `paths`, `drift`, `summary`, `widths`  pure decisions
 - `fixity`        the vocabulary
 - `errors`        what ends a command, and with which exit status
 """

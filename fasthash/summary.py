@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from fasthash.config import NO_TYPE
 from fasthash.fixity import Counts, Outcome
+from fasthash.widths import display_width, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,9 @@ class RunSummary:
     def by_name(self) -> dict[str, Counts]:
         """By the name shown: rows without a type go with a type that is called `(none)`."""
         found: dict[str, Counts] = {}
-        for artifact_type, counts in self.by_type.items():
+        known = sorted(filter(None, self.by_type))
+        for artifact_type in [*known, *(t for t in self.by_type if not t)]:
+            counts = self.by_type[artifact_type]
             name = NO_TYPE if artifact_type is None else artifact_type
             found[name] = found.get(name, Counts()) + counts
         return found
@@ -97,40 +101,107 @@ def human_seconds(seconds: float) -> str:
 
 
 _COLUMNS = ("rows", "hashed", "confirmed", "drifted", "fresh", "no file", "failed", "bytes")
+_INDENT = "  "
+_GAP = "  "
+# A type's name is not shortened below this: the numbers are put under the names instead.
+_LEAST_NAME = 12
 
 
-def as_text(summary: RunSummary) -> str:
-    """The summary for a person: a table by type, the total, the residual, what to do next."""
-    total = summary.total
-    speed = ""
+def as_text(summary: RunSummary, columns: int | None = None) -> str:
+    """The summary for a person: a table by type, the total, the residual, what to do next.
+
+    Args:
+        summary: with type names that have no control characters.
+        columns: the width of the screen, at least 40; None where lines may have any length.
+    """
+    lines = [*_wrapped(_heading(summary), columns, ""), "", *_table(summary, columns), ""]
+    for note in _notes(summary):
+        lines += _wrapped(note, columns, _INDENT)
+    return "\n".join(lines)
+
+
+def _heading(summary: RunSummary) -> str:
+    total, speed = summary.total, ""
     if summary.seconds > 0 and total.scanned:
         speed = (
             f" ({total.scanned / summary.seconds:,.0f} rows/s,"
             f" {human_bytes(total.bytes_hashed / summary.seconds)}/s)"
         )
     what = "dry run" if summary.dry_run else f"run {summary.run_id} ({summary.kind})"
-    lines = [f"{what}: {summary.state} in {human_seconds(summary.seconds)}{speed}", ""]
-    rows: list[tuple[str, ...]] = [("type", *_COLUMNS)]
-    rows += [(t, *_cells(c)) for t, c in summary.by_name.items()]
-    rows.append(("total", *_cells(total)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for n, row in enumerate(rows):
-        if n in (1, len(rows) - 1):
-            lines.append("  " + "  ".join("-" * w for w in widths))
-        cells = [row[0].ljust(widths[0])]
-        cells += [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  " + "  ".join(cells).rstrip())
-    lines.append("")
+    return f"{what}: {summary.state} in {human_seconds(summary.seconds)}{speed}"
+
+
+def _notes(summary: RunSummary) -> Iterator[str]:
+    total = summary.total
     verb = "would be written" if summary.dry_run else "written"
-    lines.append(f"  {total.updated:,} rows {verb}; the hash of {total.drifted:,} differed")
+    yield f"{total.updated:,} rows {verb}; the hash of {total.drifted:,} differed"
     if total.gone:
-        lines.append(f"  {total.gone:,} rows were deleted meanwhile")
+        yield f"{total.gone:,} rows were deleted meanwhile"
     if summary.residual:
         parts = ", ".join(f"{n:,} {reason}" for reason, n in summary.residual.items())
-        lines.append(f"  no verdict: {parts}")
+        yield f"no verdict: {parts}"
     if summary.state in ("interrupted", "failed") and not summary.dry_run:
-        lines.append("  `fasthash run` goes on from here")
-    return "\n".join(lines)
+        yield "`fasthash run` goes on from here"
+
+
+def _table(summary: RunSummary, columns: int | None) -> list[str]:
+    """The counts by type. Where the screen is too narrow columns of zeros go, then long names."""
+    rows: list[tuple[str, ...]] = [("type", *_COLUMNS)]
+    rows += [(name, *_cells(c)) for name, c in summary.by_name.items()]
+    rows.append(("total", *_cells(summary.total)))
+    if columns is None or _width(rows) <= columns:
+        return _drawn(rows)
+    zeros = [n for n, cell in enumerate(rows[-1]) if cell == "0" and rows[0][n] != "rows"]
+    kept = [n for n in range(len(rows[0])) if n not in zeros]
+    rows = [tuple(row[n] for n in kept) for row in rows]
+    names = max(display_width(row[0]) for row in rows)
+    room = columns - (_width(rows) - names)
+    if room < min(names, _LEAST_NAME):
+        return _listed(summary, columns)
+    lines = _drawn([(shorten(row[0], room), *row[1:]) for row in rows])
+    if zeros:
+        lines += _wrapped(f"none {', '.join(_COLUMNS[n - 1] for n in zeros)}", columns, _INDENT)
+    return lines
+
+
+def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
+    return [max(map(display_width, column)) for column in zip(*rows, strict=True)]
+
+
+def _width(rows: Sequence[tuple[str, ...]]) -> int:
+    widths = _widths(rows)
+    return len(_INDENT) + sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _drawn(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as lines: a rule below the first and above the last."""
+    widths = _widths(rows)
+    rule = _INDENT + _GAP.join("-" * width for width in widths)
+    lines = []
+    for name, *numbers in rows:
+        cells = [name + " " * (widths[0] - display_width(name))]
+        cells += [number.rjust(w) for number, w in zip(numbers, widths[1:], strict=True)]
+        lines.append(_INDENT + _GAP.join(cells).rstrip())
+    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+
+
+def _listed(summary: RunSummary, columns: int) -> list[str]:
+    """The counts one type after the other, for any width; what is zero is left out."""
+    lines = []
+    for name, counts in (*summary.by_name.items(), ("total", summary.total)):
+        rows, *numbers, size = _cells(counts)
+        lead = f": {rows} rows"
+        lines.append(f"{_INDENT}{shorten(name, columns - len(_INDENT) - len(lead))}{lead}")
+        outcomes = zip(numbers, _COLUMNS[1:-1], strict=True)
+        parts = [f"{n} {outcome}" for n, outcome in outcomes if n != "0"]
+        lines += _wrapped(", ".join([*parts, size]), columns, _INDENT * 2)
+    return lines
+
+
+def _wrapped(text: str, columns: int | None, indent: str) -> list[str]:
+    if columns is None:
+        return [indent + text]
+    return textwrap.wrap(text, columns, initial_indent=indent, subsequent_indent=indent + _INDENT)
 
 
 def _cells(c: Counts) -> tuple[str, ...]:

@@ -88,6 +88,7 @@ Now `fasthash run`:"""
 def _run(dsn: str, log_format: str) -> None:
     from fasthash import demo  # noqa: PLC0415
     from fasthash.cli.progress import choose_progress  # noqa: PLC0415
+    from fasthash.cli.tables import list_columns  # noqa: PLC0415
     from fasthash.main_job import run_job  # noqa: PLC0415
     from fasthash.summary import as_text  # noqa: PLC0415
 
@@ -97,7 +98,7 @@ def _run(dsn: str, log_format: str) -> None:
         raise finished.error
     if finished.stopped_by is not None:
         sys.exit(128 + finished.stopped_by)
-    click.echo(f"\n{as_text(finished.summary)}\n")
+    click.echo(f"\n{as_text(finished.summary, list_columns())}\n")
     total = finished.summary.total
     click.echo(
         f"""\

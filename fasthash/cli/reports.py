@@ -17,6 +17,7 @@ from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
 from fasthash.fixity import RESIDUAL_REASONS, DriftKind
 from fasthash.logs import printable
+from fasthash.widths import shorten
 
 if TYPE_CHECKING:
     from fasthash.store.session import Connection, Row
@@ -91,7 +92,7 @@ def summary_command(run_id: int | None, dsn: str | None, as_json: bool) -> None:
         if as_json:
             print(tables.to_json(summary.as_json(), indent=2), file=out)
         else:
-            print(as_text(tables.harmless(summary)), file=out)
+            print(as_text(tables.harmless(summary), tables.list_columns()), file=out)
 
 
 @click.command()
@@ -220,14 +221,14 @@ def _drift_lines(row: Row) -> list[str]:
         f"drift {row['drift_id']}: row {row['row_id']} ({_type(row['artifact_type'])}),"
         f" run {row['run_id']}: {row['kind']}, {row['resolution']}",
         f"  path    {row['path']}",
-        f"  old     {tables.shorten(printable(row['old_hash']), MOST_OF_A_HASH)}",
+        f"  old     {shorten(printable(row['old_hash']), MOST_OF_A_HASH)}",
         f"  new     {row['new_hash']}",
         f"  bytes   {new_size:,}, before {before}",
         f"  mtime   {_utc(row['file_mtime'])}",
         f"  found   {_utc(row['found_at'])}",
     ]
     if row["old_marker"] is not None:
-        lines.append(f"  marker  {tables.shorten(printable(row['old_marker']), MOST_OF_A_HASH)}")
+        lines.append(f"  marker  {shorten(printable(row['old_marker']), MOST_OF_A_HASH)}")
     if row["resolved_at"] is not None or row["resolved_by"] is not None:
         who = row["resolved_by"] or "(unknown)"
         lines.append(f"  settled {_utc(row['resolved_at'])} by {who}")

@@ -155,7 +155,7 @@ def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:
             if as_json:
                 print(json.dumps(summary.as_json(), indent=2), file=out)
             else:
-                print(as_text(tables.harmless(summary)), file=out)
+                print(as_text(tables.harmless(summary), tables.list_columns()), file=out)
     except ConfigError as error:
         return error
     return None

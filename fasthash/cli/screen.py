@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from fasthash.cli.tables import shorten
 from fasthash.logs import printable
 from fasthash.summary import human_bytes, human_seconds
+from fasthash.widths import shorten
 
 # A live coordinator reports every 5 seconds; one that has been silent for longer is stuck.
 SILENT_AFTER_S = 20.0

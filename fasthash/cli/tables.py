@@ -1,4 +1,4 @@
-"""Lists for people and machines: display widths, shortened names, rows written as they come."""
+"""Lists for people and machines: where they go, aligned rows written as they come, JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,8 +20,8 @@ from fasthash.errors import ConfigError
 from fasthash.fixity import Counts
 from fasthash.logs import printable
 from fasthash.summary import RunSummary
+from fasthash.widths import cut, display_width, shorten
 
-ELLIPSIS = "..."
 GAP = "  "
 # A list is aligned block by block: as many rows as are fetched at once, so memory stays flat.
 BLOCK_ROWS = 2_000
@@ -67,46 +66,6 @@ def screen_columns() -> int:
 def list_columns() -> int | None:
     """The width for lists: the screen's; None (nothing is shortened) in a file or a pipe."""
     return screen_columns() if sys.stdout.isatty() else None
-
-
-def display_width(text: str) -> int:
-    """How many columns a terminal takes for a text without control characters."""
-    if text.isascii():
-        return len(text)
-    return sum(map(_character_width, text))
-
-
-def _character_width(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
-
-
-def shorten(text: str, columns: int) -> str:
-    """The text, or its beginning and (for that is where paths differ) more of its end."""
-    if display_width(text) <= columns:
-        return text
-    room = max(1, columns - len(ELLIPSIS))
-    head = _beginning(text, room // 3)
-    tail = _beginning(text[::-1], room - room // 3)[::-1]
-    return f"{head}{ELLIPSIS}{tail}"
-
-
-def cut(text: str, columns: int) -> str:
-    """The text, or its beginning."""
-    if display_width(text) <= columns:
-        return text
-    return f"{_beginning(text, max(1, columns - len(ELLIPSIS)))}{ELLIPSIS}"
-
-
-def _beginning(text: str, columns: int) -> str:
-    """As much of a text as fits."""
-    taken = 0
-    for n, character in enumerate(text):
-        taken += _character_width(character)
-        if taken > columns:
-            return text[:n]
-    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -440,6 +440,33 @@ def test_summary_escapes_types(hostile: Database) -> None:
     assert "esc\\x1b[1m\\x0a " in text(hostile, "summary")
 
 
+def test_summary_fits_the_screen(database: Database) -> None:
+    database.make_table()
+    types = [
+        "figures/of/the/second/campaign",
+        "図表" * 15,
+        "esc\x1b[2J\n" + "\u202ey" * 20,
+        "plain",
+    ]
+    for n, name in enumerate(types):
+        (database.root / str(n)).write_text("x")
+        database.add(n, str(n), artifact_type=name)
+        database.add(10 + n, "missing", artifact_type=name)
+    database.run()
+    for columns in (80, 60, 40):
+        shown = screen(database, "summary", columns=columns)
+        assert not CONTROLS & set(shown)
+        assert max(map(tables.display_width, shown.splitlines())) <= columns
+        assert shown.count("1 no file" if columns == 40 else " 2       1        1 ") == len(types)
+        assert "none confirmed, drifted, fresh, failed" in shown or columns == 40
+    wide = screen(database, "summary", columns=250)
+    assert types[0] in wide
+    assert types[1] in wide
+    piped = text(database, "summary")
+    assert printable(types[2]) in piped
+    assert "confirmed  drifted  fresh" in piped
+
+
 def test_status_of_a_complete_run(hostile: Database) -> None:
     status = status_of(hostile)
     summary = json.loads(hostile.fasthash("summary", "--json").stdout)

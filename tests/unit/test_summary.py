@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasthash.fixity import Counts, Outcome
+from fasthash.logs import printable
 from fasthash.summary import RunSummary, as_text, human_bytes, human_seconds
+from fasthash.widths import display_width
 
 counts = st.builds(Counts, *[st.integers(0, 10**12)] * len(dataclasses.fields(Counts)))
 # "(none)" as a type's own name has a test of its own.
@@ -97,6 +100,67 @@ def test_a_person_sees_every_type_and_the_total(
     assert f"{total.updated:,} rows {'would be written' if dry_run else 'written'}" in text
     for one in by_type.values():
         assert f"{one.scanned:,}" in text
+
+
+# As `tables.harmless` leaves them: anything but control characters.
+shown_types = st.none() | st.text(max_size=50).map(printable)
+
+
+@given(
+    st.dictionaries(shown_types, counts | st.builds(Counts, hashed=st.integers(0, 99)), max_size=5),
+    st.dictionaries(st.sampled_from(["unreadable", "no_file", "write_refused"]), st.integers(1)),
+    st.integers(40, 200),
+)
+def test_it_fits_any_screen_and_every_number_stays_exact(
+    by_type: dict[str | None, Counts], residual: dict[str, int], columns: int
+) -> None:
+    whole = summary(by_type, state="interrupted", residual=residual)
+    text = as_text(whole, columns)
+    lines = text.split("\n")
+    assert max(map(display_width, lines)) <= columns, text
+    words = set(re.findall(r"(?<!\S)[0-9,]*[0-9](?!\S)", text))
+    for one in (*by_type.values(), whole.total):
+        for n in (one.scanned, one.hashed, one.confirmed, one.fresh, one.no_file, one.failed):
+            assert not n or f"{n:,}" in words, (n, text)
+
+
+def test_what_fits_is_not_touched() -> None:
+    by_type = {"a" * 9: Counts(hashed=10**5, failed=1), None: Counts(no_file=1)}
+    assert as_text(summary(by_type), 80) == as_text(summary(by_type))
+
+
+def test_columns_of_zeros_go_before_names_are_shortened() -> None:
+    by_type = {"figure/" + "x" * 23: Counts(hashed=12_345), "図" * 15: Counts(hashed=1, no_file=2)}
+    assert as_text(summary(by_type), 80).split("\n")[2:9] == [
+        "  type                              rows  hashed  no file  bytes",
+        "  ------------------------------  ------  ------  -------  -----",
+        "  figure/xxxxxxxxxxxxxxxxxxxxxxx  12,345  12,345        0    0 B",
+        "  図図図図図図図図図図図図図図図       3       1        2    0 B",
+        "  ------------------------------  ------  ------  -------  -----",
+        "  total                           12,348  12,346        2    0 B",
+        "  none confirmed, drifted, fresh, failed",
+    ]
+
+
+def test_long_names_are_shortened_in_the_middle() -> None:
+    by_type = {"figure/" + "x" * 40 + "/end": Counts(1, 1, 1, 1, 1, 1)}
+    lines = as_text(summary(by_type), 80).split("\n")
+    assert lines[4] == (
+        "  fig...xxx/end     6       1          1        1      1        1       1    0 B"
+    )
+    assert max(map(len, lines)) == 80
+
+
+def test_numbers_that_leave_no_room_are_put_under_the_names() -> None:
+    many = Counts(10**9, 10**8, 10**7, 10**6, 10**5, bytes_hashed=10**12)
+    assert as_text(summary({"figure/" + "x" * 90: many}), 60).split("\n")[3:9] == [
+        "  figure/xxxx...xxxxxxxxxxxxxxxxxxxxxxxx: 1,111,100,000 rows",
+        "    1,000,000,000 hashed, 100,000,000 confirmed, 10,000,000",
+        "      drifted, 1,000,000 fresh, 100,000 no file, 1.0 TB",
+        "  total: 1,111,100,000 rows",
+        "    1,000,000,000 hashed, 100,000,000 confirmed, 10,000,000",
+        "      drifted, 1,000,000 fresh, 100,000 no file, 1.0 TB",
+    ]
 
 
 @pytest.mark.parametrize("state", ["interrupted", "failed"])
