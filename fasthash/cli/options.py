@@ -124,15 +124,18 @@ def catalog_names(values: dict[str, Any]) -> CatalogNames:
     )
 
 
-def find_dsn(dsn: str | None) -> str:
+def find_dsn(dsn: str | None, *, make: bool) -> str:
     """The connection string to use: as given, libpq's own, or the embedded server's.
 
     Args:
         dsn: a libpq connection string, `embedded:NAME` for a database of the embedded server,
             or None for libpq's own variables, or where they are not set the embedded server.
+        make: whether the embedded server and the database are made where they are missing: not
+            by a command that could do nothing with an empty one.
 
     Raises:
         ConfigError: it is malformed, or the embedded server cannot be had.
+        PreflightFailed: the embedded server does not start, or is missing and not to be made.
     """
     name = "fasthash"
     if dsn and dsn.startswith(EMBEDDED):
@@ -148,7 +151,7 @@ def find_dsn(dsn: str | None) -> str:
     # The server's connection string leaves settings open, and these would fill them in.
     for variable in [v for v in os.environ if v.startswith("PG")]:
         del os.environ[variable]
-    server = embedded.ensure(embedded.data_home(), name)
+    server = (embedded.ensure if make else embedded.find)(embedded.data_home(), name)
     click.get_current_context().call_on_close(server.release)
     return server.dsn
 

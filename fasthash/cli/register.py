@@ -61,7 +61,7 @@ def register_command(
 
     folder = register.find_folder(directory)
     by_folder = register.first_folder(folder)
-    dsn = find_dsn(values["dsn"])
+    dsn = find_dsn(values["dsn"], make=True)
     done = register.register(
         dsn,
         catalog_names(values),

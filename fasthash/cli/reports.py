@@ -47,7 +47,7 @@ run_argument = click.argument("run_id", metavar="[RUN]", required=False, type=_r
 def _ledger(dsn: str | None, purpose: str) -> Iterator[Connection]:
     from fasthash.store import schema, session  # noqa: PLC0415
 
-    with session.connect_once(find_dsn(dsn), purpose) as connection:
+    with session.connect_once(find_dsn(dsn, make=False), purpose) as connection:
         schema.require_ledger(connection)
         yield connection
 

@@ -119,7 +119,7 @@ def run_command(**values: Any) -> None:
     from fasthash.cli.progress import choose_progress  # noqa: PLC0415
     from fasthash.main_job import run_job  # noqa: PLC0415
 
-    settings = settings_from(values, find_dsn(values["dsn"]))
+    settings = settings_from(values, find_dsn(values["dsn"], make=False))
     progress = choose_progress(quiet=values["quiet"], log_format=settings.log_format)
     finished = run_job(settings, progress)
     _end_at_once_when_told()

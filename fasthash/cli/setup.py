@@ -32,7 +32,7 @@ def init_command(dsn: str | None, print_sql: bool) -> None:
         with tables.standard_output(exact=True) as out:
             out.write(schema.schema_script())
         return
-    with session.connect_once(find_dsn(dsn), "init") as connection:
+    with session.connect_once(find_dsn(dsn, make=True), "init") as connection:
         preflight.check_server(connection)
         applied = schema.migrate(connection)
     with tables.standard_output() as out:
@@ -52,7 +52,7 @@ def grants_command(role: str, **values: Any) -> None:
     set_up_logs(values)
     from fasthash.store import preflight, schema, session  # noqa: PLC0415
 
-    with session.connect_once(find_dsn(values["dsn"]), "grants") as connection:
+    with session.connect_once(find_dsn(values["dsn"], make=False), "grants") as connection:
         schema.require_ledger(connection)
         catalog = preflight.check_catalog(
             connection,

@@ -21,7 +21,7 @@ In the order the data flows:
 - `home`      the data directory, its locks and its socket
 """
 
-from fasthash.embedded.client import Server, drop_database, ensure
+from fasthash.embedded.client import Server, drop_database, ensure, find
 from fasthash.embedded.home import data_home
 
-__all__ = ["Server", "data_home", "drop_database", "ensure"]
+__all__ = ["Server", "data_home", "drop_database", "ensure", "find"]

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from fasthash.embedded import home as homes
 from fasthash.embedded import postgres, protocol
-from fasthash.errors import DatabaseUnreachable, PreflightFailed
+from fasthash.errors import DatabaseUnreachable, NotInitialized, PreflightFailed
 
 _USER_WAIT_S = 60.0
 _LOG_MAX_BYTES = 4 * 1024 * 1024
+_BEGIN = "so begin with `fasthash register DIR`, or give --dsn"
 
 
 class Server:
@@ -68,6 +69,27 @@ def ensure(home: Path, database: str = "fasthash") -> Server:
             reason = error.strerror or str(error)
             raise PreflightFailed(f"cannot use {error.filename or home}: {reason}") from error
         undo.pop_all()
+    return server
+
+
+def find(home: Path, database: str = "fasthash") -> Server:
+    """A claim on the server of `home`, which runs and has the database; none of them is made.
+
+    Raises:
+        NotInitialized: there is no such server, or it has no such database.
+        FasthashError: as `ensure` does.
+    """
+    with suppress(PermissionError):  # of which `ensure` says more
+        if not (home / "pgdata").exists():
+            raise NotInitialized(f"there is nothing yet: no database is configured, {_BEGIN}")
+    with ExitStack() as undo:
+        server = ensure(home, homes.SUPERUSER)
+        undo.callback(server.release)
+        if not protocol.has_database(server.home, database):
+            what = f"the embedded PostgreSQL has no database {database}"
+            raise NotInitialized(f"there is nothing yet: {what}, {_BEGIN}")
+        undo.pop_all()
+    server.database = database
     return server
 
 

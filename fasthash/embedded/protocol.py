@@ -52,6 +52,17 @@ def problem(home: Path, database: str) -> str | None:
     return None
 
 
+def has_database(home: Path, database: str) -> bool:
+    """Whether there is such a database; true also where the server does not say."""
+    try:
+        talk(home, database)
+    except Refused as refused:
+        return refused.sqlstate != _NO_SUCH_DATABASE
+    except OSError:
+        pass  # the driver meets the same, and has the words for it
+    return True
+
+
 def talk(home: Path, database: str, statement: str = "") -> None:
     """Connects, and runs a statement if one is given.
 
