@@ -10,7 +10,7 @@ demo: $(READY)
 
 # Several at once: most of them wait for something.
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 4
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile
 
 # A million rows, a hundred thousand edits beside a run, half a minute without a database.
 test-long: $(READY)

@@ -2,6 +2,10 @@
 -- First statement of a transaction whose statements all see the ledger as of now.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 
+-- name: is_standby
+-- A standby has the primary's tables, but not its locks.
+SELECT pg_is_in_recovery() AS is_standby
+
 -- name: latest_run
 -- The run that was started last.
 SELECT max(r.run_id) AS run_id FROM fasthash.run r

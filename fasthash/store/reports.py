@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fasthash.errors import ConfigError
+from fasthash.errors import ConfigError, PreflightFailed
 from fasthash.fixity import Counts
 from fasthash.store import leases
 from fasthash.store.queries import query
@@ -40,6 +40,7 @@ def read_summary(connection: Connection, run_id: int) -> RunSummary:
 
     Raises:
         ConfigError: there is no such run.
+        PreflightFailed: whether it goes on cannot be told from a standby.
     """
     alive = leases.live_holders(connection, run_id)
     with _one_moment(connection):
@@ -48,7 +49,7 @@ def read_summary(connection: Connection, run_id: int) -> RunSummary:
         return RunSummary(
             run_id,
             run["kind"],
-            _true_state(run, alive),
+            _true_state(connection, run, alive),
             run["started_at"],
             run["finished_at"],
             run["seconds"],
@@ -79,6 +80,10 @@ def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
     """What a run is doing as of one moment: state, counts, rate, holders and their reports.
 
     A rate is None where the run goes on but there are no two samples of it yet.
+
+    Raises:
+        ConfigError: there is no such run.
+        PreflightFailed: whether it goes on cannot be told from a standby.
     """
     alive = leases.live_holders(connection, run_id)
     with _one_moment(connection):
@@ -89,7 +94,7 @@ def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
         rates = connection.execute(
             query("report", "recent_rate"), {"run_id": run_id, "alive": alive}
         ).fetchone()
-    state = _true_state(run, alive)
+    state = _true_state(connection, run, alive)
     if state != "running" or rates is None:
         rates = {"rows_per_s": 0.0, "bytes_per_s": 0.0}
     live = [h for h in holders if h["holder_id"] in alive]
@@ -169,5 +174,14 @@ def read_run(connection: Connection, run_id: int) -> Row:
     return row
 
 
-def _true_state(run: Row, alive: list[int]) -> str:
-    return "interrupted" if run["state"] == "running" and not alive else str(run["state"])
+def _true_state(connection: Connection, run: Row, alive: list[int]) -> str:
+    """The state of a run; one that nobody works on any more was interrupted."""
+    if run["state"] != "running" or alive:
+        return str(run["state"])
+    row = connection.execute(query("report", "is_standby")).fetchone()
+    if row is not None and row["is_standby"]:
+        raise PreflightFailed(
+            f"only the primary knows whether anybody works on run {run['run_id']}, and this is a "
+            "standby: give the primary's --dsn"
+        )
+    return "interrupted"

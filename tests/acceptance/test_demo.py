@@ -132,6 +132,7 @@ def test_waiting_for_psql(home: Path) -> None:
 
 
 def test_one_at_a_time(home: Path) -> None:
+    assert fasthash(home, "demo").returncode == 0
     before = read_catalog(home)
     with open(home / "demo.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
