@@ -12,9 +12,10 @@ In the order the data flows:
 - `leasing`       keeps the supply filled from the checkpoint table, finishes ranges
 - `heartbeat`     renews leases, reports, holds the run when it has to
 - `supply`        leased ranges into units
-- `pool`          worker processes (`child`), whose state lies in shared memory (`slot`)
+- `pool`          worker processes (`process`, `child`); their state is in shared memory (`slot`)
 - `worker`        units in, parts out; `inspector` tasks to verdicts, `resolver` the site's own way
-- `small`         small files by the group (natively: `_native.c`); `files` any file, the long way
+- `small`         small files by the group (natively: `_native.c`); `files` any file, the long way;
+                  `problems` why one has no digest
 - `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were
 - `hashing`       bytes to digests
 - `parts`         results packed by columns, sent as messages (`wire`)

@@ -10,7 +10,7 @@ from typing import Protocol
 from fasthash import logs
 from fasthash.errors import DatabaseLost, WorkersFailed
 from fasthash.fixity import Counts, Part
-from fasthash.pool import Child
+from fasthash.process import Child
 from fasthash.writer import Lost, Receipt, WriterSetup
 
 log = logging.getLogger("fasthash")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from fasthash import config, files, paths, register, roots
 from fasthash.config import CatalogNames, Settings
 from fasthash.errors import PreflightFailed
-from fasthash.files import FileProblemError
+from fasthash.problems import FileProblemError
 from fasthash.register import Registered
 from fasthash.store import registering, session
 from fasthash.store.catalog import find_catalog

@@ -7,7 +7,6 @@ import mmap
 import os
 import stat
 import time
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -16,6 +15,7 @@ from fasthash.fixity import Root, Verdict
 from fasthash.hashing import Sha256Stream
 from fasthash.pagecache import Visit
 from fasthash.paths import is_inside
+from fasthash.problems import ABSENT, FileProblemError, kind_of, problem_of
 
 # Up to here a file is read whole, by one call; above it is streamed.
 WHOLE_FILE_BYTES = 256 * 1024
@@ -34,22 +34,10 @@ RACY_NS = 2_000_000_000
 
 # Never blocks, is not inherited, becomes no controlling terminal.
 OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
-_TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN})
 
 # Called between the first look at a file and its reading. Tests put a change of the file here;
 # racing threads would only sometimes hit the moment.
 between_looks: Callable[[int], None] | None = None
-
-
-class FileProblemError(Exception):
-    """No digest: `verdict` is the residual reason, `transient` says whether trying again helps."""
-
-    def __init__(self, verdict: Verdict, detail: str, *, transient: bool = False) -> None:
-        super().__init__(detail)
-        self.verdict = verdict
-        self.detail = detail
-        self.transient = transient
 
 
 class Stopped(Exception):
@@ -120,9 +108,9 @@ class Reader:
             try:
                 descriptor = self._open(path)
             except OSError as error:
-                if error.errno in _ABSENT and i < last:
+                if error.errno in ABSENT and i < last:
                     continue
-                raise _problem(error, path) from error
+                raise problem_of(error) from error
             try:
                 return self._look(descriptor)
             except BaseException:
@@ -150,11 +138,11 @@ class Reader:
             if error.errno == errno.ENAMETOOLONG:
                 detail = "a symbolic link leads to a path that is too long to be told"
                 raise FileProblemError(Verdict.UNREADABLE, detail) from error
-            raise _problem(error) from error
+            raise problem_of(error, is_open=True) from error
         if not is_inside(real_path, self.roots):
             raise FileProblemError(Verdict.OUTSIDE_ROOT, "a symbolic link leads out of the roots")
         if not stat.S_ISREG(facts.st_mode):
-            raise FileProblemError(Verdict.NOT_REGULAR, f"it is a {_kind(facts.st_mode)}")
+            raise FileProblemError(Verdict.NOT_REGULAR, f"it is a {kind_of(facts.st_mode)}")
         return Opened(descriptor, facts, read_at_ns)
 
     def digest(
@@ -220,12 +208,12 @@ class Reader:
 
     def _stream(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
         descriptor, size_bytes = opened.descriptor, opened.facts.st_size
-        if past_cache:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         if between_looks is not None:
             between_looks(descriptor)
         stream = Sha256Stream()
         try:
+            if past_cache:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             visit = Visit(descriptor, size_bytes)
             try:
                 if self.use_mmap and size_bytes > WHOLE_FILE_BYTES:
@@ -236,7 +224,7 @@ class Reader:
                 visit.end()
             after = os.fstat(descriptor)
         except OSError as error:
-            raise _problem(error) from error
+            raise problem_of(error, is_open=True) from error
         if count != size_bytes or moved(opened.facts, after):
             raise FileProblemError(
                 Verdict.UNSTABLE, f"it changed in each of {TRIES} reads", transient=True
@@ -271,6 +259,10 @@ class Reader:
             mapping = mmap.mmap(descriptor, size_bytes, prot=mmap.PROT_READ)
         except ValueError:
             return 0  # it has shrunk since it was looked at
+        except OSError as error:
+            if error.errno != errno.ENODEV:  # as file systems say that map no files
+                raise
+            return self._feed(descriptor, size_bytes, stream, watch, visit)
         with mapping, memoryview(mapping) as view:
             mapping.madvise(mmap.MADV_SEQUENTIAL)
             for start in range(0, size_bytes, MMAP_WINDOW_BYTES):
@@ -295,18 +287,6 @@ class Reader:
                 continue
         return False
 
-    def other_form(self, paths: Sequence[bytes]) -> str | None:
-        """Whether a missing path exists in the other Unicode normal form, and which."""
-        for path in paths:
-            if path.isascii():
-                continue
-            text = path.decode("utf-8", "surrogateescape")
-            for form in ("NFC", "NFD"):
-                other = unicodedata.normalize(form, text).encode("utf-8", "surrogateescape")
-                if other != path and os.path.lexists(other):
-                    return f"the same name exists in Unicode normal form {form}"
-        return None
-
 
 def moved(before: os.stat_result, after: os.stat_result) -> bool:
     """Whether a file changed between two looks at one descriptor."""
@@ -319,28 +299,3 @@ def moved(before: os.stat_result, after: os.stat_result) -> bool:
         or before.st_ctime_ns != after.st_ctime_ns
         or before.st_ino != after.st_ino
     )
-
-
-def _problem(error: OSError, path: bytes = b"") -> FileProblemError:
-    number = error.errno or 0
-    text = f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
-    if number in _ABSENT:
-        return FileProblemError(Verdict.NO_FILE, text)
-    if number == errno.ENAMETOOLONG:
-        return FileProblemError(Verdict.NO_FILE, text)
-    if number == errno.ENXIO:  # a socket, or a device without a driver
-        return FileProblemError(Verdict.NOT_REGULAR, text)
-    return FileProblemError(Verdict.UNREADABLE, text, transient=number in _TRANSIENT)
-
-
-def _kind(mode: int) -> str:
-    for test, name in (
-        (stat.S_ISDIR, "directory"),
-        (stat.S_ISFIFO, "FIFO"),
-        (stat.S_ISSOCK, "socket"),
-        (stat.S_ISCHR, "character device"),
-        (stat.S_ISBLK, "block device"),
-    ):
-        if test(mode):
-            return name
-    return "special file"

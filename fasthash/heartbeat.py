@@ -7,12 +7,12 @@ import logging
 import time
 from typing import Any
 
-from fasthash import logs, roots
-from fasthash.aside import Aside
+from fasthash import logs
 from fasthash.commits import Commits
 from fasthash.fixity import Counts, RootGone
 from fasthash.lease import SAMPLE_EVERY_S, SEEN_EVERY_S, LeaseClock
 from fasthash.pool import Pool
+from fasthash.process import Child
 from fasthash.progress import Position, Progress
 from fasthash.seat import Seat, Start
 from fasthash.store import leases, reports
@@ -21,8 +21,6 @@ from fasthash.supply import Supply
 log = logging.getLogger("fasthash")
 
 SHOW_EVERY_S = 0.2
-# A read that takes longer than this without a byte is named in progress and status.
-STUCK_AFTER_S = 5.0
 
 
 class Heartbeat:
@@ -40,11 +38,12 @@ class Heartbeat:
         self.rows_expected = start.rows_expected
         self._clock = LeaseClock(seat.settings.lease_ttl_s, time.monotonic())
         self._missing_root: str | None = None
-        self._at_the_files = Aside("roots")
+        self._stuck: str | None = None
 
     async def beat(self) -> None:
         """Renews and reports until cancelled."""
         reported_at_s = 0.0
+        looking: asyncio.Task[None] | None = None  # not waited for: leases have to be renewed
         while True:
             now_s = time.monotonic()
             if self._clock.due(now_s):
@@ -53,8 +52,8 @@ class Heartbeat:
             if now_s - reported_at_s >= SAMPLE_EVERY_S:
                 reported_at_s = now_s
                 await self.report()
-            if self._missing_root is not None:
-                await self._look_for_root()
+            if self._missing_root is not None and (looking is None or looking.done()):
+                looking = asyncio.create_task(self._look_for_root())
             await self.seat.pulse.call(leases.be_seen, self.seat.holder_id)
             await asyncio.sleep(min(SEEN_EVERY_S, self._clock.renew_every_s / 4))
 
@@ -62,13 +61,14 @@ class Heartbeat:
         """Shows the progress, and what holds it, until cancelled."""
         while True:
             self.supply.hold(self._reason_to_hold())
+            self._stuck = self.pool.stuck() if self.pool else None
             self.progress.show(
                 Position(
                     self.others + self.commits.counts,
                     self.rows_expected,
                     self.commits.read_bytes,
                     self.supply.held,
-                    self._stuck(),
+                    self._stuck,
                 )
             )
             await asyncio.sleep(SHOW_EVERY_S)
@@ -117,11 +117,14 @@ class Heartbeat:
             supply.drop(lost)
 
     async def _look_for_root(self) -> None:
-        # In a thread: a dead network mount would block for minutes.
-        missing = await self._at_the_files.call(
-            lambda: roots.missing_root(self.seat.roots, self.seat.settings.root_sentinel)
-        )
-        if missing is None:
+        """Looks by way of a process of its own: a dead network mount may block it for ever."""
+        process = await Child.start("fasthash.roots", with_secrets=False)
+        try:
+            await process.send((self.seat.roots, self.seat.settings.root_sentinel))
+            answer = await process.receive()
+        finally:
+            process.kill()
+        if answer == (None,):
             log.info("the root is back; going on", extra=logs.event("root_back"))
             self._missing_root = None
 
@@ -130,16 +133,6 @@ class Heartbeat:
             return self._missing_root
         if not self._clock.may_hand_out(time.monotonic()):
             return "the leases cannot be renewed"
-        return None
-
-    def _stuck(self) -> str | None:
-        now_s = time.time()
-        for worker in self.pool.workers.values() if self.pool else ():
-            current = worker.current()
-            if current is not None and now_s - current[0].since_s > STUCK_AFTER_S:
-                activity, task = current
-                if activity.read_bytes == 0:
-                    return task.path
         return None
 
     def _facts(self) -> dict[str, Any]:
@@ -158,6 +151,6 @@ class Heartbeat:
         return {
             "workers": workers,
             "held": self.supply.held,
-            "stuck": self._stuck(),
+            "stuck": self._stuck,
             "queued_rows": self.supply.queued_rows,
         }

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fasthash import disks, logs
-from fasthash.files import FileProblemError, FileState, Reader
+from fasthash.files import FileState, Reader
 from fasthash.fixity import Result, Root, Task, Verdict
 from fasthash.paths import PathRefusedError, candidates, plain_name
+from fasthash.problems import FileProblemError, other_form
 from fasthash.resolver import load_resolver, resolve
 from fasthash.roots import missing_root
 from fasthash.slot import Slot
@@ -221,7 +222,7 @@ class Inspector:
         result = self._inspect_alone(task, None)
         if result.verdict == Verdict.NO_FILE and not task.path.isascii():
             try:
-                other = self.reader.other_form(self._paths(task))
+                other = other_form(self._paths(task))
             except PathRefusedError:
                 return result
             if other is not None:

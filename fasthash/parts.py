@@ -54,6 +54,13 @@ def cut(part: Part, at: int) -> tuple[Part, Part]:
     return first, rest
 
 
+def only(part: Part, begin: int, end: int) -> Part:
+    """The part with its results from `begin` up to, not including, `end`, and no more."""
+    if begin > 0:
+        part = cut(part, begin)[1]
+    return cut(part, end - begin)[0] if end - begin < part.rows else part
+
+
 def behind(part: Part, row_id: str) -> Part | None:
     """The piece behind a row, or None if that is the last."""
     at = row_ids(part).index(row_id) + 1

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
 import logging
-import os
-import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from fasthash import child, logs, wire
+from fasthash import logs, parts
 from fasthash.errors import WorkersFailed
 from fasthash.fixity import Part, RootGone, Task, Unit
+from fasthash.process import Child
 from fasthash.slot import Activity, Slot
 from fasthash.supply import Supply
 from fasthash.worker import WorkerSetup
@@ -27,98 +26,31 @@ IDLE_DEATHS_AT_MOST = 5
 # How long a worker that has to end may take.
 BURIAL_S = 1.0
 STOPPED_BURIAL_S = 0.3
-MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024
+# A file without a byte for so long is named in progress and status, and waited for by its worker
+# alone: the rest of its unit goes to others.
+STUCK_AFTER_S = 5.0
 
 Deliver = Callable[[Part, Sequence[Task]], Awaitable[None]]
 
 
-class Child:
-    """A helper process with a message pipe in each direction and nothing shared with others."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    @classmethod
-    async def start(
-        cls, module: str, *arguments: str, with_secrets: bool, descriptors: Sequence[int] = ()
-    ) -> Child:
-        """Starts `python -m module`; signals are blocked in it until it ignores them."""
-        blocked = {signal.SIGINT, signal.SIGTERM}
-        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *child.command(module, *arguments),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                env=child.environment(os.environ, with_secrets=with_secrets),
-                pass_fds=descriptors,
-                limit=MESSAGE_LIMIT_BYTES,
-            )
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
-        return cls(process)
-
-    async def send(self, message: object) -> None:
-        """Sends a message; waits while the pipe is full. A dead process swallows it."""
-        pipe = self.process.stdin
-        if pipe is not None and not pipe.is_closing():
-            try:
-                pipe.write(wire.pack(message))
-                await pipe.drain()
-            except ConnectionError:
-                pass  # its death shows at the other pipe, where it is handled
-
-    async def receive(self) -> object | None:
-        """The next message; None when the process is gone."""
-        stdout = self.process.stdout
-        if stdout is None:
-            return None
-        try:
-            head = await stdout.readexactly(wire.LENGTH.size)
-            body = await stdout.readexactly(wire.LENGTH.unpack(head)[0])
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
-        message: object = wire.unpack(body)
-        return message
-
-    def close_input(self) -> None:
-        """Tells the process that nothing more comes: it finishes and exits."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-
-    def kill(self) -> None:
-        """Ends the process at once."""
-        if self.process.returncode is None:
-            # Not asyncio's kill: it looks first whether the process is dead, and so takes its exit
-            # status from whoever waits for it ("Unknown child process", status 255).
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.process.pid, signal.SIGKILL)
-
-    async def wait(self) -> int:
-        """The exit status, when it is gone."""
-        return await self.process.wait()
-
-    async def end(self, within_s: float) -> int:
-        """The exit status of a process that has to end, and is killed if it does not.
-
-        Args:
-            within_s: for each of the two. A process in an uninterruptible read does not even die
-                when it is killed: it is left to the kernel.
-        """
-        for _ in range(2):
-            try:
-                return await asyncio.wait_for(self.process.wait(), within_s)
-            except TimeoutError:
-                self.kill()
-        return -signal.SIGKILL
-
-
 @dataclass(slots=True)
 class InFlight:
-    """A unit that a worker has, and how many of its rows are delivered."""
+    """A unit that a worker has, or what is left of it: the rows from `first` on as it got them."""
 
     unit: Unit
-    done: int = 0
+    first: int = 0
+    answered: int = 0  # of the rows as it got them
+
+    @property
+    def done(self) -> int:
+        """How many rows of the unit are delivered."""
+        return max(0, min(self.answered - self.first, len(self.unit.tasks)))
+
+    def index(self, activity: Activity) -> int | None:
+        """The task of the unit that the worker is in."""
+        index = activity.index - self.first
+        ours = activity.unit_no == self.unit.unit_no and 0 <= index < len(self.unit.tasks)
+        return index if ours else None
 
 
 class Worker:
@@ -129,6 +61,10 @@ class Worker:
         self.slot = slot
         self.units: dict[int, InFlight] = {}
         self.busy_since_s = time.monotonic()
+        self.stuck = False  # it gets no further unit; the row it is in is waited for
+        self.replaced = False  # another has its place
+        self._seen: Activity | None = None
+        self._seen_at_s = 0.0
 
     @property
     def pid(self) -> int:
@@ -138,12 +74,19 @@ class Worker:
     def current(self) -> tuple[Activity, Task] | None:
         """The file it is in."""
         activity = self.slot.activity()
-        if activity is None:
+        held = self.units.get(activity.unit_no) if activity is not None else None
+        if activity is None or held is None:
             return None
-        held = self.units.get(activity.unit_no)
-        if held is None or activity.index >= len(held.unit.tasks):
-            return None
-        return activity, held.unit.tasks[activity.index]
+        index = held.index(activity)
+        return None if index is None else (activity, held.unit.tasks[index])
+
+    def waits_for(self) -> Task | None:
+        """The file it has been in for long without a byte; to be asked a few times a second."""
+        current = self.current()
+        now_s = time.monotonic()
+        if current is None or current[0] != self._seen:
+            self._seen, self._seen_at_s = current[0] if current else None, now_s
+        return current[1] if current and now_s - self._seen_at_s > STUCK_AFTER_S else None
 
 
 class Pool:
@@ -168,6 +111,8 @@ class Pool:
         self.deliver = deliver
         self.root_gone = root_gone
         self.workers: dict[int, Worker] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._numbers = itertools.count()
         self._idle_deaths = 0
 
     async def run(self) -> None:
@@ -176,9 +121,37 @@ class Pool:
         Raises:
             WorkersFailed: workers die as soon as they are started.
         """
-        async with asyncio.TaskGroup() as tasks:
-            for number in range(self.supply.workers):
-                tasks.create_task(self._tend(number))
+        async with asyncio.TaskGroup() as self._tasks:
+            for _ in range(self.supply.workers):
+                self._tasks.create_task(self._tend(next(self._numbers)))
+
+    def stuck(self) -> str | None:
+        """A file that gives no byte for long; its worker is left alone with it."""
+        found = None
+        for worker in list(self.workers.values()):
+            task = worker.waits_for()
+            if task is not None:
+                found = task.path
+                if not worker.stuck:
+                    self._leave_alone(worker)
+        return found
+
+    def _leave_alone(self, worker: Worker) -> None:
+        """Takes back all but the row that a worker is in, and puts another in its place."""
+        worker.stuck = True
+        activity = worker.slot.activity()
+        for held in reversed(list(worker.units.values())):
+            index = held.index(activity) if activity is not None else None
+            if index is None or index < held.done:
+                del worker.units[held.unit.unit_no]
+                self.supply.give_back(held.unit, held.done)
+            else:
+                held.unit = self.supply.take_back(held.unit, held.done, index)
+                held.first += index
+        # Where the whole storage hangs, it is enough to have tried twice as many.
+        if self._tasks is not None and len(self.workers) < 2 * self.supply.workers:
+            worker.replaced = True
+            self._tasks.create_task(self._tend(next(self._numbers)))
 
     def stop(self) -> None:
         """Asks all workers to stop, in the middle of a file too."""
@@ -191,7 +164,7 @@ class Pool:
             worker.process.kill()
 
     async def _tend(self, number: int) -> None:
-        """Keeps one place in the pool filled."""
+        """Keeps a place in the pool filled until nothing is left to do, or another is in charge."""
         while True:
             first = await self.supply.next()
             if first is None:
@@ -222,10 +195,13 @@ class Pool:
         return worker
 
     async def _serve(self, worker: Worker, first: Unit) -> bool:
-        """Feeds a worker until the supply ends (true) or the worker does (false)."""
+        """Feeds a worker; whether its place is to be left empty when it is gone."""
         await self._hand(worker, first)
         while True:
-            while len(worker.units) < UNITS_A_WORKER:
+            if worker.stuck and not worker.units:
+                worker.process.kill()  # it may be at rows that others have now
+                return worker.replaced
+            while len(worker.units) < UNITS_A_WORKER and not worker.stuck:
                 unit = self.supply.take() if worker.units else await self.supply.next()
                 if unit is None:
                     break
@@ -237,11 +213,12 @@ class Pool:
             if isinstance(message, Part):
                 await self._take_part(worker, message)
             elif isinstance(message, RootGone):
-                held = worker.units.pop(message.unit_no)
-                self.supply.give_back(held.unit, held.done)
+                held = worker.units.pop(message.unit_no, None)
+                if held is not None:
+                    self.supply.give_back(held.unit, held.done)
                 self.root_gone(message)
             else:
-                return False
+                return worker.replaced
 
     async def _hand(self, worker: Worker, unit: Unit) -> None:
         if not worker.units:
@@ -251,13 +228,21 @@ class Pool:
 
     async def _take_part(self, worker: Worker, part: Part) -> None:
         self._idle_deaths = 0
-        held = worker.units[part.unit_no]
-        begin, held.done = held.done, held.done + part.rows
-        complete = held.done >= len(held.unit.tasks)
         now_s = time.monotonic()
-        await self.deliver(part, held.unit.tasks[begin : held.done])
-        if complete:
-            del worker.units[part.unit_no]
+        held = worker.units.get(part.unit_no)
+        if held is None:
+            return  # taken back: others do these rows
+        done, first_row = held.done, held.answered - held.first
+        held.answered += part.rows
+        if held.done > done:
+            part = parts.only(part, done - first_row, held.done - first_row)
+            await self.deliver(part, held.unit.tasks[done : held.done])
+        if held.done < len(held.unit.tasks):
+            return
+        del worker.units[part.unit_no]
+        if worker.stuck:  # what it took says nothing about other files
+            self.supply.give_back(held.unit, held.done)
+        else:
             self.supply.done(held.unit, now_s - worker.busy_since_s)
             worker.busy_since_s = now_s
 
@@ -270,8 +255,7 @@ class Pool:
         if worker.units and not self.supply.stopped:
             self._report_death(worker, status, activity)
         for held in reversed(worker.units.values()):
-            in_this = activity is not None and activity.unit_no == held.unit.unit_no
-            blamed = activity.index if in_this and activity is not None else None
+            blamed = held.index(activity) if activity is not None else None
             self.supply.give_back(held.unit, held.done, blamed)
         worker.units.clear()
         worker.slot.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fasthash import parts
 from fasthash.fixity import LeasedRange, Part, Task, Unit, Verdict
@@ -228,6 +228,29 @@ class Supply:
             holding.pieces.appendleft(piece)
             self.queued_rows += piece.waiting
         self.wake()
+
+    def take_back(self, unit: Unit, done: int, kept: int) -> Unit:
+        """Of a unit whose worker does not get on, all but one row: they wait again, for others.
+
+        Args:
+            done: its first rows whose results were delivered; they are before the one kept.
+            kept: the row that its worker is in.
+
+        Returns:
+            what is left of the unit.
+        """
+        tasks = unit.tasks
+        ids = [unit.after_id, *(t.row_id for t in tasks)]  # ids[n] is where row n begins
+        left = replace(unit, after_id=ids[kept], tasks=tasks[kept : kept + 1])
+        holding = self._holding(unit)
+        if holding is not None and unit.unit_no in holding.in_flight:
+            holding.in_flight[unit.unit_no] = left
+            holding.delivered_rows.pop(unit.unit_no, None)
+            for begin, end in ((done, kept), (kept + 1, len(tasks))):
+                if begin < end:
+                    self._queue(holding, Piece(ids[begin], tasks[begin:end]))
+            self.wake()
+        return left
 
     def finished(self) -> list[LeasedRange]:
         """Ranges whose rows are all committed; they are no longer held here."""

@@ -26,12 +26,12 @@ from fasthash import files, paths
 from fasthash.files import (
     TRIES,
     WHOLE_FILE_BYTES,
-    FileProblemError,
     FileState,
     Reader,
     Stopped,
 )
 from fasthash.fixity import Verdict
+from fasthash.problems import FileProblemError, other_form
 from fasthash.roots import find_root, missing_root
 from fasthash.slot import Slot
 from fasthash.small import SmallFiles
@@ -398,6 +398,33 @@ def test_a_path_of_the_longest_length(root: Path) -> None:
     assert len(path) == paths.LONGEST_PATH_BYTES
     (candidate,) = paths.candidates(path.decode(), [find_root(str(root))])
     assert reader(root).digest([candidate], Watch()).size_bytes == 3
+
+
+def test_an_error_on_an_open_file_never_says_that_it_is_missing(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "f").write_text("f")
+
+    def none(path: bytes) -> bytes:
+        raise FileNotFoundError(errno.ENOENT, "there is no /proc", path)
+
+    monkeypatch.setattr(files.os, "readlink", none)
+    with pytest.raises(FileProblemError) as caught:
+        digest(root, "f")
+    assert caught.value.verdict == Verdict.UNREADABLE
+
+
+def test_a_file_system_that_maps_no_files_is_read(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = os.urandom(WHOLE_FILE_BYTES + 1)
+    write_old(root / "f", content)
+
+    def none(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENODEV, "no such device")
+
+    monkeypatch.setattr(files.mmap, "mmap", none)
+    assert digest(root, "f", use_mmap=True).sha256 == hashlib.sha256(content).digest()
 
 
 def far_behind_a_link(root: Path) -> bytes:
@@ -907,8 +934,8 @@ def test_the_other_normal_form_is_found(
 ) -> None:
     (root / on_disk).write_text("f")
     wanted = os.fsencode(root / cataloged)
-    assert form in (reader(root).other_form([wanted]) or "")
-    assert reader(root).other_form([os.fsencode(root / on_disk)]) is None
-    assert reader(root).other_form([os.fsencode(root / "\u00e8.png")]) is None
-    assert reader(root).other_form([os.fsencode(root / "plain.png")]) is None
-    assert reader(root).other_form([os.fsencode(root) + b"/\xff\xc3\xa9"]) is None
+    assert form in (other_form([wanted]) or "")
+    assert other_form([os.fsencode(root / on_disk)]) is None
+    assert other_form([os.fsencode(root / "\u00e8.png")]) is None
+    assert other_form([os.fsencode(root / "plain.png")]) is None
+    assert other_form([os.fsencode(root) + b"/\xff\xc3\xa9"]) is None

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from fasthash import files
-from fasthash.files import WHOLE_FILE_BYTES, FileProblemError, Reader
+from fasthash.files import WHOLE_FILE_BYTES, Reader
 from fasthash.fixity import RootGone, Task, Unit, Verdict
 from fasthash.parts import results
+from fasthash.problems import FileProblemError
 from fasthash.roots import find_root, missing_root
 from fasthash.slot import Slot
 from fasthash.small import SmallFiles

@@ -210,6 +210,18 @@ class SupplyMachine(RuleBasedStateMachine):
         blamed = data.draw(st.none() | st.integers(0, len(unit.tasks) - 1))
         self.supply.give_back(unit, done, blamed)
 
+    @precondition(lambda self: self.flights)
+    @rule(data=st.data())
+    def worker_hangs(self, data: st.DataObject) -> None:
+        """It keeps the row it is in; all others wait again."""
+        unit_no = data.draw(st.sampled_from(sorted(self.flights)))
+        unit, done = self.flights[unit_no]
+        kept = data.draw(st.integers(done, len(unit.tasks) - 1))
+        left = self.supply.take_back(unit, done, kept)
+        assert left.tasks == unit.tasks[kept : kept + 1]
+        self.check_unit(left)
+        self.flights[unit_no] = (left, 0)
+
     @precondition(lambda self: any(map(self.holds, self.ledger.rows)))
     @rule(data=st.data(), known_at_once=st.booleans(), theirs=st.integers(0, 5))
     def lose(self, data: st.DataObject, known_at_once: bool, theirs: int) -> None:

@@ -1,0 +1,94 @@
+"""A helper process as its coordinator sees it: started, written to, read from, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+
+from fasthash import child, wire
+
+MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+class Child:
+    """A helper process with a message pipe in each direction and nothing shared with others."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    @classmethod
+    async def start(
+        cls, module: str, *arguments: str, with_secrets: bool, descriptors: Sequence[int] = ()
+    ) -> Child:
+        """Starts `python -m module`; signals are blocked in it until it ignores them."""
+        blocked = {signal.SIGINT, signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *child.command(module, *arguments),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=child.environment(os.environ, with_secrets=with_secrets),
+                pass_fds=descriptors,
+                limit=MESSAGE_LIMIT_BYTES,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+        return cls(process)
+
+    async def send(self, message: object) -> None:
+        """Sends a message; waits while the pipe is full. A dead process swallows it."""
+        pipe = self.process.stdin
+        if pipe is not None and not pipe.is_closing():
+            try:
+                pipe.write(wire.pack(message))
+                await pipe.drain()
+            except ConnectionError:
+                pass  # its death shows at the other pipe, where it is handled
+
+    async def receive(self) -> object | None:
+        """The next message; None when the process is gone."""
+        stdout = self.process.stdout
+        if stdout is None:
+            return None
+        try:
+            head = await stdout.readexactly(wire.LENGTH.size)
+            body = await stdout.readexactly(wire.LENGTH.unpack(head)[0])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        message: object = wire.unpack(body)
+        return message
+
+    def close_input(self) -> None:
+        """Tells the process that nothing more comes: it finishes and exits."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        if self.process.returncode is None:
+            # Not asyncio's kill: it looks first whether the process is dead, and so takes its exit
+            # status from whoever waits for it ("Unknown child process", status 255).
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """The exit status, when it is gone."""
+        return await self.process.wait()
+
+    async def end(self, within_s: float) -> int:
+        """The exit status of a process that has to end, and is killed if it does not.
+
+        Args:
+            within_s: for each of the two. A process in an uninterruptible read does not even die
+                when it is killed: it is left to the kernel.
+        """
+        for _ in range(2):
+            try:
+                return await asyncio.wait_for(self.process.wait(), within_s)
+            except TimeoutError:
+                self.kill()
+        return -signal.SIGKILL

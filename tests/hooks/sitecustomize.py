@@ -1,0 +1,42 @@
+"""What tests change in the processes of a command that has this folder in its PYTHONPATH.
+
+`TEST_STUCK_AFTER_S` and `TEST_LINE_EVERY_S` make the coordinator say sooner what it waits for.
+`TEST_NO_PAUSES` has the workers try again at once, and `TEST_ORDINARY_USER` takes root's
+privileges from them, so that modes of files count.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+LINUX_CAPABILITY_VERSION_3 = 0x20080522  # <linux/capability.h>
+
+
+def into_worker() -> None:
+    """No pauses; no more privileges than an ordinary user has."""
+    if "TEST_NO_PAUSES" in os.environ:
+        from fasthash import files
+
+        files.BACKOFF_S = (0,) * len(files.BACKOFF_S)
+    if os.geteuid() != 0 or "TEST_ORDINARY_USER" not in os.environ:
+        return
+    head, none = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None, use_errno=True).capset(head, none):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def into_coordinator() -> None:
+    """Less patience."""
+    from fasthash import pool
+    from fasthash.cli import progress
+
+    for module, name in ((pool, "STUCK_AFTER_S"), (progress, "LINE_EVERY_S")):
+        setattr(module, name, float(os.environ.get(f"TEST_{name}", getattr(module, name))))
+
+
+if any("fasthash.worker" in a for a in sys.orig_argv):
+    into_worker()
+elif any(a.endswith("fasthash") for a in sys.orig_argv):
+    into_coordinator()
