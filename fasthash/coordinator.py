@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,12 @@ log = logging.getLogger("fasthash")
 WORKERS_STOP_S = 0.6
 WRITER_STOP_S = 0.8
 LEAVE_S = 0.6
+LIMIT_NOTES = {
+    "resumed": "--limit counts what is planned from now on: ranges planned before come on top",
+    "joined": "--limit changes nothing about a run that others work on",
+}
+# In place of a type where the ledger cannot be asked.
+ALL_TYPES = "(all types)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Coordinator:
         self.heartbeat.pool = self.pool
         self.leasing = Leasing(seat, self.supply, self.commits)
         self.stopped_by: int | None = None
+        self._began_at = time.monotonic()
         self._stopping = asyncio.Event()
 
     async def work(self) -> FasthashError | None:
@@ -91,6 +99,8 @@ class Coordinator:
             self.seat.catalog.key,
             extra=logs.event("run_opened", run_id=self.start.run_id, how=self.start.how),
         )
+        if self.start.how != "new" and self.seat.settings.limit is not None:
+            log.warning("%s", LIMIT_NOTES[self.start.how], extra=logs.event("limit"))
         self._take_signals()
         error: FasthashError | None = None
         try:
@@ -115,7 +125,18 @@ class Coordinator:
                     task.cancel()
         except* FasthashError as group:
             error = first_error(group)
+        self._say_what_is_odd()
         return error
+
+    def _say_what_is_odd(self) -> None:
+        total = self.heartbeat.others + self.commits.counts
+        if total.scanned and total.no_file == total.scanned:
+            log.warning(
+                "not one of %d files was found beneath %s: is that the right place?",
+                total.scanned,
+                ", ".join(root.path.decode(errors="backslashreplace") for root in self.seat.roots),
+                extra=logs.event("nothing_found", rows=total.scanned),
+            )
 
     async def _deliver(self, part: Part, tasks: Sequence[Task]) -> None:
         await self.commits.deliver(part)
@@ -180,9 +201,21 @@ class Coordinator:
                 return leaving.result()
             leaving.cancel()
             log.warning("the database did not answer in time; the leases run out by themselves")
-        counts = self.heartbeat.others + self.commits.counts
-        state = "complete" if self.supply.closed else "interrupted"
-        return RunSummary(self.seat.run_id, "backfill", state, None, None, 0.0, {None: counts}, {})
+        return self._own_summary()
+
+    def _own_summary(self) -> RunSummary:
+        """What this process knows; the types and reasons are in the ledger."""
+        return RunSummary(
+            self.seat.run_id,
+            "backfill",
+            "complete" if self.supply.closed else "interrupted",
+            None,
+            None,
+            time.monotonic() - self._began_at,
+            {ALL_TYPES: self.heartbeat.others + self.commits.counts},
+            {},
+            catalog=self.seat.catalog.key,
+        )
 
     async def _leave(self, error: FasthashError | None) -> RunSummary:
         seat = self.seat

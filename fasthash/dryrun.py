@@ -92,6 +92,7 @@ class DryRun:
             dict(self.by_type),
             dict(sorted(self.residual.items())),
             dry_run=True,
+            catalog=self.catalog.key,
         )
         return Finished(summary, self.stopped_by)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from dataclasses import dataclass
 
+from fasthash import logs
 from fasthash.errors import ConfigError, OtherRunUnfinished
 from fasthash.store import leases
 from fasthash.store.catalog import Catalog
 from fasthash.store.leases import OpenRun, RunIdentity
 from fasthash.store.session import Connection
+
+log = logging.getLogger("fasthash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +31,18 @@ def open_run(
     limit: int | None,
     *,
     restart: bool,
-    host: str,
 ) -> Opened:
     """Finds or makes the run.
 
     Raises:
-        OtherRunUnfinished: an unfinished run of another kind, filter or digest is in the way.
+        OtherRunUnfinished: an unfinished run of another kind, filter or digest, or one that
+            looks for its files elsewhere, is in the way.
         ConfigError: `restart`, while others work on the unfinished run.
     """
     while True:
         found = leases.find_open_run(connection, catalog)
         if found is None:
-            run_id = leases.create_run(connection, catalog, identity, limit, host)
+            run_id = leases.create_run(connection, catalog, identity, limit)
             if run_id is not None:
                 return Opened(run_id, "new")
             continue  # another process was quicker: join it
@@ -58,21 +63,32 @@ def open_run(
 
 def _check_same(found: OpenRun, wanted: RunIdentity) -> None:
     theirs = found.identity
-    if (theirs.kind, sorted(theirs.types), theirs.algorithm) == (
+    same = (theirs.kind, sorted(theirs.types), theirs.algorithm) == (
         wanted.kind,
         sorted(wanted.types),
         wanted.algorithm,
-    ):
-        return
-    types = ", ".join(theirs.types) or "all types"
-    command = " ".join(
-        [
-            "fasthash",
-            "run" if theirs.kind == "backfill" else theirs.kind,
-            *(f"--type {t!r}" for t in theirs.types),
-        ]
     )
+    # On another host the same files may lie elsewhere.
+    files = theirs.host != wanted.host or sorted(theirs.roots or wanted.roots) == sorted(
+        wanted.roots
+    )
+    if same and files:
+        if theirs.resolver != wanted.resolver:
+            log.warning(
+                "run %d began with resolver %s and goes on with %s: paths may lead elsewhere",
+                found.run_id,
+                theirs.resolver or "(none)",
+                wanted.resolver or "(none)",
+                extra=logs.event("other_resolver", before=theirs.resolver, now=wanted.resolver),
+            )
+        return
+    what = [theirs.kind, ", ".join(theirs.types) or "all types", theirs.algorithm]
+    words = ["fasthash", "run" if theirs.kind == "backfill" else theirs.kind]
+    words += [word for name in theirs.types for word in ("--type", shlex.quote(name))]
+    if not files:
+        what.append(f"files in {', '.join(theirs.roots)}")
+        words += [word for root in theirs.roots for word in ("--root", shlex.quote(root))]
     raise OtherRunUnfinished(
-        f"run {found.run_id} ({theirs.kind}, {types}, {theirs.algorithm}) is unfinished: "
-        f"go on with it by `{command}`, or give it up for this one with --restart"
+        f"run {found.run_id} ({'; '.join(what)}) is unfinished: "
+        f"go on with it by `{' '.join(words)}`, or give it up for this one with --restart"
     )

@@ -170,7 +170,7 @@ class Pool:
             if first is None:
                 return
             worker = await self._start(number)
-            finished = False
+            finished: bool | None = None
             try:
                 finished = await self._serve(worker, first)
             finally:
@@ -246,13 +246,17 @@ class Pool:
             self.supply.done(held.unit, now_s - worker.busy_since_s)
             worker.busy_since_s = now_s
 
-    async def _bury(self, worker: Worker, finished: bool) -> None:
-        """Takes back what a dead (or finished) worker had, and finds out what it died of."""
+    async def _bury(self, worker: Worker, finished: bool | None) -> None:
+        """Takes back what a worker had, and finds out what it died of.
+
+        Args:
+            finished: whether it ended in peace; None if it is ended with the whole pool.
+        """
         if not (finished or self.supply.stopped):
             worker.process.kill()
         status = await worker.process.end(STOPPED_BURIAL_S if self.supply.stopped else BURIAL_S)
         activity = worker.slot.activity()
-        if worker.units and not self.supply.stopped:
+        if worker.units and finished is False and not self.supply.stopped:
             self._report_death(worker, status, activity)
         for held in reversed(worker.units.values()):
             blamed = held.index(activity) if activity is not None else None

@@ -70,10 +70,15 @@ class Seat:
         opened = await self.ledger.call(
             open_run,
             self.catalog,
-            RunIdentity("backfill", settings.types),
+            RunIdentity(
+                "backfill",
+                settings.types,
+                roots=tuple(r.real_path.decode(errors="backslashreplace") for r in self.roots),
+                resolver=settings.resolver,
+                host=host,
+            ),
             settings.limit,
             restart=settings.restart,
-            host=host,
         )
         self.run_id = opened.run_id
         self.holder_id = await self.ledger.call(leases.add_holder, self.run_id, host, os.getpid())

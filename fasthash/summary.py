@@ -26,6 +26,7 @@ class RunSummary:
     by_type: Mapping[str | None, Counts]
     residual: Mapping[str, int]
     dry_run: bool = False
+    catalog: str | None = None
 
     @property
     def total(self) -> Counts:
@@ -54,6 +55,7 @@ class RunSummary:
         return {
             "run_id": self.run_id,
             "kind": self.kind,
+            "catalog": self.catalog,
             "state": self.state,
             "started_at": _iso(self.started_at),
             "finished_at": _iso(self.finished_at),
@@ -128,6 +130,8 @@ def _heading(summary: RunSummary) -> str:
             f" {human_bytes(total.bytes_hashed / summary.seconds)}/s)"
         )
     what = "dry run" if summary.dry_run else f"run {summary.run_id} ({summary.kind})"
+    if summary.catalog is not None:
+        what += f" of {summary.catalog}"
     return f"{what}: {summary.state} in {human_seconds(summary.seconds)}{speed}"
 
 
@@ -137,6 +141,8 @@ def _notes(summary: RunSummary) -> Iterator[str]:
     yield f"{total.updated:,} rows {verb}; the hash of {total.drifted:,} differed"
     if total.gone:
         yield f"{total.gone:,} rows were deleted meanwhile"
+    if total.scanned and total.no_file == total.scanned:
+        yield "not one of the files was found: are the roots right?"
     if summary.residual:
         parts = ", ".join(f"{n:,} {reason}" for reason, n in summary.residual.items())
         yield f"no verdict: {parts}"

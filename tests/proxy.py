@@ -51,7 +51,7 @@ class Proxy:
                         for one, other in ((client, server), (server, client)):
                             lines[one] = other
                             selector.register(one, selectors.EVENT_READ)
-                    elif not self._pass_on(near, lines[near]):
+                    elif near in lines and not self._pass_on(near, lines[near]):
                         for one in (near, lines[near]):
                             selector.unregister(one)
                             del lines[one]

@@ -18,6 +18,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", "PGSERVICEFILE")
 
 
+# In a context's `meta`: the configuration file, if it was given on the command line.
+CONFIG_GIVEN = "fasthash.config"
 # `--dsn embedded:NAME`
 EMBEDDED = "embedded:"
 
@@ -61,6 +63,8 @@ def combine(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def _load_file(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None and value != os.environ.get("FASTHASH_CONFIG"):
+        ctx.meta[CONFIG_GIVEN] = value
     path = value or config.find_file(os.environ)
     if path is not None:
         content = config.load_file(path, CONFIG_KEYS)
@@ -106,7 +110,7 @@ CONFIG_KEYS = frozenset(
     {
         "dsn", "table", "id_column", "type_column", "path_column", "metadata_column", "roots",
         "root_sentinel", "resolver", "update_function", "workers", "range_rows", "chunk_size",
-        "reader", "on_drift", "db_timeout", "lease_ttl", "log_format",
+        "reader", "disk", "on_drift", "db_timeout", "lease_ttl", "log_format",
     }
 )  # fmt: skip
 

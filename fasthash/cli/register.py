@@ -12,6 +12,8 @@ from click.core import ParameterSource
 
 from fasthash.cli import tables
 from fasthash.cli.options import (
+    CONFIG_GIVEN,
+    EMBEDDED,
     catalog_names,
     catalog_options,
     database_options,
@@ -105,8 +107,26 @@ def _as_text(done: Registered) -> str:
     ]
     if skipped:
         lines.append(f"skipped: {', '.join(skipped)}")
+    roots = _configured_roots()
+    if roots and not any(_is_beneath(done.directory, root) for root in roots):
+        lines.append(
+            f"note: {done.directory} is outside the configured roots, where `fasthash run` looks: "
+            f"{', '.join(roots)}"
+        )
     lines.append(f"next: {_next_command()}")
     return "\n".join(printable(line) for line in lines)
+
+
+def _configured_roots() -> list[str]:
+    """The roots that `fasthash run` takes from the environment or the file."""
+    in_file = (click.get_current_context().default_map or {}).get("roots") or []
+    in_environment = os.environ.get("FASTHASH_ROOTS", "").split(os.pathsep)
+    return [root for root in in_environment if root] or [str(root) for root in in_file]
+
+
+def _is_beneath(directory: str, root: str) -> bool:
+    there = os.path.join(os.path.realpath(root), "")
+    return os.path.join(os.path.realpath(directory), "").startswith(there)
 
 
 def _count(n: int, one: str, many: str) -> str:
@@ -117,6 +137,8 @@ def _next_command() -> str:
     """`fasthash run` with the names it needs; a connection string may hold a password."""
     context = click.get_current_context()
     words = ["fasthash", "run"]
+    if CONFIG_GIVEN in context.meta:
+        words += ["--config", shlex.quote(context.meta[CONFIG_GIVEN])]
     for parameter in context.command.params:
         name = parameter.name or ""
         if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
@@ -124,5 +146,6 @@ def _next_command() -> str:
         if name in _NAMES:
             words += [parameter.opts[0], shlex.quote(context.params[name])]
         elif name == "dsn":
-            words += ["--dsn", ".."]
+            shown = str(context.params[name])
+            words += ["--dsn", shlex.quote(shown) if shown.startswith(EMBEDDED) else ".."]
     return " ".join(words)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from fasthash.cli import tables
-from fasthash.cli.options import Parsed, database_options, find_dsn, json_option
+from fasthash.cli.options import Parsed, database_options, find_dsn, json_option, option
 from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
 from fasthash.fixity import RESIDUAL_REASONS, DriftKind
@@ -43,6 +43,9 @@ _run_number = Parsed("RUN", _parse_run)
 run_argument = click.argument("run_id", metavar="[RUN]", required=False, type=_run_number)
 
 
+_table_option = option("--table", help="Of this catalog table.  [default: whichever was last]")
+
+
 @contextlib.contextmanager
 def _ledger(dsn: str | None, purpose: str) -> Iterator[Connection]:
     from fasthash.store import schema, session  # noqa: PLC0415
@@ -55,8 +58,9 @@ def _ledger(dsn: str | None, purpose: str) -> Iterator[Connection]:
 @click.command()
 @run_argument
 @database_options
+@_table_option
 @json_option
-def status_command(run_id: int | None, dsn: str | None, as_json: bool) -> None:
+def status_command(run_id: int | None, dsn: str | None, table: str | None, as_json: bool) -> None:
     """Show what a run is doing: the latest, or run number RUN.
 
     Works from any terminal, while the run goes on and after it. Each coordinator tells the
@@ -66,7 +70,7 @@ def status_command(run_id: int | None, dsn: str | None, as_json: bool) -> None:
     from fasthash.store import reports  # noqa: PLC0415
 
     with _ledger(dsn, "status") as connection:
-        status = reports.read_status(connection, reports.resolve_run(connection, run_id))
+        status = reports.read_status(connection, reports.resolve_run(connection, run_id, table))
     with tables.standard_output() as out:
         if as_json:
             print(tables.to_json(status, indent=2), file=out)
@@ -77,8 +81,9 @@ def status_command(run_id: int | None, dsn: str | None, as_json: bool) -> None:
 @click.command()
 @run_argument
 @database_options
+@_table_option
 @json_option
-def summary_command(run_id: int | None, dsn: str | None, as_json: bool) -> None:
+def summary_command(run_id: int | None, dsn: str | None, table: str | None, as_json: bool) -> None:
     """Show what a run came to: the latest, or run number RUN.
 
     The figures are those that `fasthash run` prints at its end. Exits with 0 whatever they are.
@@ -87,7 +92,7 @@ def summary_command(run_id: int | None, dsn: str | None, as_json: bool) -> None:
     from fasthash.summary import as_text  # noqa: PLC0415
 
     with _ledger(dsn, "summary") as connection:
-        summary = reports.read_summary(connection, reports.resolve_run(connection, run_id))
+        summary = reports.read_summary(connection, reports.resolve_run(connection, run_id, table))
     with tables.standard_output() as out:
         if as_json:
             print(tables.to_json(summary.as_json(), indent=2), file=out)
@@ -98,6 +103,7 @@ def summary_command(run_id: int | None, dsn: str | None, as_json: bool) -> None:
 @click.command()
 @run_argument
 @database_options
+@_table_option
 @click.option(
     "--reason",
     metavar="REASON",
@@ -107,7 +113,12 @@ def summary_command(run_id: int | None, dsn: str | None, as_json: bool) -> None:
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values on stdout.")
 def residual_command(
-    run_id: int | None, dsn: str | None, reason: str | None, as_json: bool, as_csv: bool
+    run_id: int | None,
+    dsn: str | None,
+    table: str | None,
+    reason: str | None,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     """List rows that got no verdict, and why: of the latest run, or run number RUN.
 
@@ -127,7 +138,7 @@ def residual_command(
     from fasthash.store import reports  # noqa: PLC0415
 
     with _ledger(dsn, "residual") as connection:
-        run_id = reports.resolve_run(connection, run_id)
+        run_id = reports.resolve_run(connection, run_id, table)
         found = reports.iterate_residual(connection, run_id, reason)
         with contextlib.closing(found) as rows, tables.standard_output(exact=as_csv) as out:
             if as_json:
@@ -176,12 +187,18 @@ def drift_command() -> None:
 
 @drift_command.command("list")
 @database_options
+@_table_option
 @click.option("--run", "run_id", type=_run_number, help="Only what this run found.")
 @click.option("--kind", type=click.Choice([str(k) for k in DriftKind]), help="Only this kind.")
 @click.option("--open", "only_open", is_flag=True, help="Only those not decided yet.")
 @json_option
 def drift_list_command(
-    dsn: str | None, run_id: int | None, kind: str | None, only_open: bool, as_json: bool
+    dsn: str | None,
+    table: str | None,
+    run_id: int | None,
+    kind: str | None,
+    only_open: bool,
+    as_json: bool,
 ) -> None:
     """List drifts in the order they were found, of all runs.
 
@@ -195,7 +212,8 @@ def drift_list_command(
     with _ledger(dsn, "drift") as connection:
         if run_id is not None:
             reports.read_run(connection, run_id)
-        found = reports.iterate_drift(connection, run_id, kind, only_open=only_open)
+            table = None
+        found = reports.iterate_drift(connection, run_id, kind, table, only_open=only_open)
         with contextlib.closing(found) as rows, tables.standard_output() as out:
             if as_json:
                 tables.write_json_array(out, rows)

@@ -1,6 +1,6 @@
 -- name: open_run_of
 -- The unfinished run of a catalog, if there is one.
-SELECT run_id, kind, state, options, started_at
+SELECT run_id, kind, state, options, host, started_at
 FROM fasthash.run
 WHERE catalog = %(catalog)s AND state <> 'complete' AND NOT superseded
 

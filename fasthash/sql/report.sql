@@ -7,8 +7,12 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY
 SELECT pg_is_in_recovery() AS is_standby
 
 -- name: latest_run
--- The run that was started last.
-SELECT max(r.run_id) AS run_id FROM fasthash.run r
+-- The run that was started last, of one catalog or of any.
+SELECT max(r.run_id) AS run_id
+FROM fasthash.run r
+WHERE %(table)s::text IS NULL
+   OR r.catalog = %(schema)s::text || '.' || %(table)s::text
+   OR (%(schema)s::text IS NULL AND right(r.catalog, length(%(table)s) + 1) = '.' || %(table)s)
 
 -- name: run_row
 -- One run, with the time that any coordinator was at work on it (greatest: a server's clock may
@@ -54,7 +58,11 @@ SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_ha
        d.file_mtime, d.old_marker, d.resolution, d.resolved_by, d.resolved_at, d.comment,
        d.found_at
 FROM fasthash.drift d
-WHERE (%(run_id)s::bigint IS NULL OR d.run_id = %(run_id)s)
+LEFT JOIN fasthash.run r ON r.run_id = d.run_id
+WHERE (%(table)s::text IS NULL
+       OR r.catalog = %(schema)s::text || '.' || %(table)s::text
+       OR (%(schema)s::text IS NULL AND right(r.catalog, length(%(table)s) + 1) = '.' || %(table)s))
+  AND (%(run_id)s::bigint IS NULL OR d.run_id = %(run_id)s)
   AND (%(kind)s::text IS NULL OR d.kind = %(kind)s)
   AND (NOT %(open)s::boolean OR d.resolution = 'open')
 ORDER BY d.drift_id

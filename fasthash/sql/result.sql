@@ -195,20 +195,21 @@ JOIN {catalog} a ON a.{id} = w.row_id
 WHERE lower(a.{metadata} ->> 'file_sha256') IS DISTINCT FROM w.sha256
 
 -- name: add_drift
--- A drift, in the transaction that overwrites or holds the hash. A held one that is found again
--- stays one entry.
+-- A drift, in the transaction that overwrites or holds the hash. One that was held open before is
+-- settled by it. The catalog's row is locked: nobody else adds a drift of it now.
+WITH before AS (
+    UPDATE fasthash.drift d
+    SET resolution = 'superseded', resolved_at = clock_timestamp()
+    FROM fasthash.run r, fasthash.run ours
+    WHERE d.row_id = %(row_id)s AND d.resolution = 'open' AND r.run_id = d.run_id
+      AND ours.run_id = %(run_id)s AND r.catalog = ours.catalog
+)
 INSERT INTO fasthash.drift
     (run_id, row_id, artifact_type, path, kind, old_hash, new_sha256, old_size_bytes,
      new_size_bytes, file_mtime, old_marker, resolution)
 VALUES (%(run_id)s, %(row_id)s, %(artifact_type)s, %(path)s, %(kind)s, %(old_hash)s,
         decode(%(new_hash)s, 'hex'), %(old_size)s, %(new_size)s,
         to_timestamp(%(mtime_ns)s::bigint / 1000 / 1e6), %(old_marker)s, %(resolution)s)
-ON CONFLICT (row_id) WHERE resolution = 'open' DO UPDATE
-    SET run_id = excluded.run_id, path = excluded.path, kind = excluded.kind,
-        old_hash = excluded.old_hash, old_size_bytes = excluded.old_size_bytes,
-        old_marker = excluded.old_marker, new_sha256 = excluded.new_sha256,
-        new_size_bytes = excluded.new_size_bytes, file_mtime = excluded.file_mtime,
-        found_at = excluded.found_at
 
 -- name: add_counts
 -- The counts of the batch, a row a range: same transaction as the rows they count.

@@ -119,14 +119,15 @@ CREATE TABLE fasthash.drift (
     file_mtime     timestamptz NOT NULL,
     old_marker     text,
     resolution     text        NOT NULL
-                   CHECK (resolution IN ('overwritten', 'open', 'accepted', 'rejected')),
+                   CHECK (resolution IN ('overwritten', 'open', 'superseded', 'accepted',
+                                         'rejected')),
     resolved_by    text,
     resolved_at    timestamptz,
     comment        text,
     found_at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX drift_by_run ON fasthash.drift (run_id, row_id);
-CREATE UNIQUE INDEX drift_one_open ON fasthash.drift (row_id) WHERE resolution = 'open';
+CREATE INDEX drift_open ON fasthash.drift (row_id) WHERE resolution = 'open';
 
 CREATE TABLE fasthash.residual (
     run_id        bigint NOT NULL,

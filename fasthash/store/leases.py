@@ -22,6 +22,9 @@ class RunIdentity:
     kind: str
     types: tuple[str, ...]
     algorithm: str = "sha256"
+    roots: tuple[str, ...] = ()  # as on `host`
+    resolver: str | None = None
+    host: str = ""
 
     def as_options(self, limit: int | None) -> dict[str, Any]:
         """As it stands in the ledger."""
@@ -29,6 +32,8 @@ class RunIdentity:
             "types": sorted(self.types) or None,
             "algorithm": self.algorithm,
             "limit": limit,
+            "roots": sorted(self.roots),
+            "resolver": self.resolver,
         }
 
 
@@ -47,12 +52,19 @@ def find_open_run(connection: Connection, catalog: Catalog) -> OpenRun | None:
     if row is None:
         return None
     options = row["options"]
-    identity = RunIdentity(row["kind"], tuple(options["types"] or ()), options["algorithm"])
+    identity = RunIdentity(
+        row["kind"],
+        tuple(options["types"] or ()),
+        options["algorithm"],
+        tuple(options.get("roots") or ()),
+        options.get("resolver"),
+        row["host"],
+    )
     return OpenRun(row["run_id"], row["state"], identity)
 
 
 def create_run(
-    connection: Connection, catalog: Catalog, identity: RunIdentity, limit: int | None, host: str
+    connection: Connection, catalog: Catalog, identity: RunIdentity, limit: int | None
 ) -> int | None:
     """A new run; None where another process was quicker.
 
@@ -69,7 +81,7 @@ def create_run(
             "catalog": catalog.key,
             "kind": identity.kind,
             "options": Jsonb(options),
-            "host": host,
+            "host": identity.host,
             "pass_no": 1 if only_unmet else 0,
         },
     ).fetchone()

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fasthash.config import parse_table
 from fasthash.errors import ConfigError, PreflightFailed
 from fasthash.fixity import Counts
 from fasthash.store import leases
@@ -18,19 +19,28 @@ FETCH_ROWS = 2_000
 Rows = Generator[Row, None, None]
 
 
-def resolve_run(connection: Connection, run_id: int | None) -> int:
+def resolve_run(connection: Connection, run_id: int | None, table: str | None) -> int:
     """The run that was asked for, or the latest.
+
+    Args:
+        table: only runs of this catalog count as the latest; None for any.
 
     Raises:
         ConfigError: there is none.
     """
     if run_id is None:
-        row = connection.execute(query("report", "latest_run")).fetchone()
+        row = connection.execute(query("report", "latest_run"), _catalog(table)).fetchone()
         if row is None or row["run_id"] is None:
-            raise ConfigError("there is no run yet: start one with `fasthash run`")
+            of = "" if table is None else f" of table {table}"
+            raise ConfigError(f"there is no run{of} yet: start one with `fasthash run`")
         return int(row["run_id"])
     read_run(connection, run_id)
     return run_id
+
+
+def _catalog(table: str | None) -> dict[str, str | None]:
+    schema, name = (None, None) if table is None else parse_table(table)
+    return {"schema": schema, "table": name}
 
 
 def read_summary(connection: Connection, run_id: int) -> RunSummary:
@@ -55,6 +65,7 @@ def read_summary(connection: Connection, run_id: int) -> RunSummary:
             run["seconds"],
             read_counts(connection, run_id),
             {row["reason"]: row["n"] for row in residual},
+            catalog=run["catalog"],
         )
 
 
@@ -143,10 +154,15 @@ def iterate_residual(connection: Connection, run_id: int, reason: str | None) ->
 
 
 def iterate_drift(
-    connection: Connection, run_id: int | None, kind: str | None, *, only_open: bool
+    connection: Connection,
+    run_id: int | None,
+    kind: str | None,
+    table: str | None,
+    *,
+    only_open: bool,
 ) -> Rows:
-    """The drifts of one run or of all, streamed in the order they were found."""
-    parameters = {"run_id": run_id, "kind": kind, "open": only_open}
+    """The drifts of one run or of all (of one catalog), streamed in the order they were found."""
+    parameters = {"run_id": run_id, "kind": kind, "open": only_open, **_catalog(table)}
     yield from _stream(connection, "drift_list", parameters)
 
 

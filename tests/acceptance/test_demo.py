@@ -83,7 +83,7 @@ def test_what_it_says_is_true(home: Path, time: str) -> None:
         "sha256sum agrees with 20 of the hashes, that of ast.py among them.",
     ):
         assert line in done.stdout, done.stdout
-    assert "run 1 (backfill): complete" in done.stdout
+    assert "run 1 (backfill) of public.artifacts: complete" in done.stdout
     rows = read_catalog(home)
     missing = [path for path in rows if not os.path.exists(path)]
     assert len(missing) == 3

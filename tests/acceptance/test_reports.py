@@ -152,7 +152,7 @@ USAGE_ERRORS: list[tuple[list[str], list[str]]] = [
     (["drift", "list", "--kind", "odd"], ["odd", "modified", "corrupt", "unknown"]),
     (["drift", "lst"], ["lst", "list"]),
     (["drift"], ["fasthash drift --help"]),
-    (["status", "--table", "t"], ["--table"]),
+    (["status", "--workers", "2"], ["--workers"]),
 ]
 
 
@@ -433,7 +433,9 @@ def test_summary_is_what_the_run_said(database: Database) -> None:
         summary = json.loads(database.fasthash("summary", run_id, "--json").stdout)
         assert {**summary, "seconds": 0} == {**said, "seconds": 0}
     assert json.loads(database.fasthash("summary", "--json").stdout)["run_id"] == 2
-    assert text(database, "summary", "1").startswith("run 1 (backfill): complete in ")
+    assert text(database, "summary", "1").startswith(
+        "run 1 (backfill) of public.artifacts: complete in "
+    )
 
 
 def test_summary_escapes_types(hostile: Database) -> None:

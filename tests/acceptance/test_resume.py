@@ -144,7 +144,7 @@ def test_other_filter_than_the_interrupted_run(corpus: Database) -> None:
     summary_of(process, 130)
     done = corpus.fasthash("run", "--root", str(corpus.root), status=2)
     assert "run 1" in done.stderr
-    assert "fasthash run --type 't1'" in done.stderr
+    assert "fasthash run --type t1" in done.stderr
     assert "--restart" in done.stderr
     restarted = corpus.run("--restart")
     assert restarted["run_id"] == 2

@@ -212,8 +212,15 @@ def test_hold_keeps_the_old_hash(database: Database) -> None:
         assert summary["outcomes"]["drifted"] == 1
         assert summary["rows_updated"] == 0
         assert database.metadata(1) == {"file_sha256": "0" * 64, "file_size_bytes": 9}
-    drifts = database.sql("SELECT resolution, old_size_bytes, new_size_bytes FROM fasthash.drift")
-    assert drifts == [{"resolution": "open", "old_size_bytes": 9, "new_size_bytes": 1}]
+    drifts = database.sql(
+        "SELECT run_id, resolution, old_size_bytes, new_size_bytes FROM fasthash.drift"
+        " ORDER BY drift_id"
+    )
+    sizes = {"old_size_bytes": 9, "new_size_bytes": 1}
+    assert drifts == [
+        {"run_id": 1, "resolution": "superseded", **sizes},
+        {"run_id": 2, "resolution": "open", **sizes},
+    ]
 
 
 def test_file_uri_names_any_bytes(database: Database) -> None:

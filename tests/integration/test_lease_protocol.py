@@ -190,9 +190,7 @@ class Protocol(RuleBasedStateMachine):
         self.database.sql("UPDATE artifacts SET metadata = NULL")
         with session.connect_once(self.database.dsn, "model") as connection:
             self.catalog = catalogs.find_catalog(connection, CatalogNames())
-            run_id = leases.create_run(
-                connection, self.catalog, RunIdentity("backfill", ()), None, "host"
-            )
+            run_id = leases.create_run(connection, self.catalog, RunIdentity("backfill", ()), None)
         assert run_id is not None
         self.run_id = run_id
         self.holders: list[Holder] = []
