@@ -92,10 +92,11 @@ class Coordinator:
     async def work(self) -> FasthashError | None:
         """Leases, hashes and commits until the run is done, stopped, or an error ends it."""
         log.info(
-            "run %d %s: %d workers on %s",
+            "run %d %s: %d worker%s on %s",
             self.start.run_id,
             {"new": "begins", "resumed": "goes on", "joined": "is joined"}[self.start.how],
             self.seat.settings.workers,
+            "" if self.seat.settings.workers == 1 else "s",
             self.seat.catalog.key,
             extra=logs.event("run_opened", run_id=self.start.run_id, how=self.start.how),
         )

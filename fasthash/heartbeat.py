@@ -66,7 +66,7 @@ class Heartbeat:
                 Position(
                     self.others + self.commits.counts,
                     self.rows_expected,
-                    self.commits.read_bytes,
+                    self.commits.read_bytes + (self.pool.read_bytes() if self.pool else 0),
                     self.supply.held,
                     self._stuck,
                 )

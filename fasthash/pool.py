@@ -136,6 +136,11 @@ class Pool:
                     self._leave_alone(worker)
         return found
 
+    def read_bytes(self) -> int:
+        """What was read so far of the files that workers are in: those may be large."""
+        activities = [worker.slot.activity() for worker in self.workers.values()]
+        return sum(activity.read_bytes for activity in activities if activity is not None)
+
     def _leave_alone(self, worker: Worker) -> None:
         """Takes back all but the row that a worker is in, and puts another in its place."""
         worker.stuck = True

@@ -138,9 +138,9 @@ def _heading(summary: RunSummary) -> str:
 def _notes(summary: RunSummary) -> Iterator[str]:
     total = summary.total
     verb = "would be written" if summary.dry_run else "written"
-    yield f"{total.updated:,} rows {verb}; the hash of {total.drifted:,} differed"
+    yield f"{_rows(total.updated)} {verb}; the hash of {total.drifted:,} differed"
     if total.gone:
-        yield f"{total.gone:,} rows were deleted meanwhile"
+        yield f"{_rows(total.gone)} deleted meanwhile"
     if total.scanned and total.no_file == total.scanned:
         yield "not one of the files was found: are the roots right?"
     if summary.residual:
@@ -148,6 +148,10 @@ def _notes(summary: RunSummary) -> Iterator[str]:
         yield f"no verdict: {parts}"
     if summary.state in ("interrupted", "failed") and not summary.dry_run:
         yield "`fasthash run` goes on from here"
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row{'' if n == 1 else 's'}"
 
 
 def _table(summary: RunSummary, columns: int | None) -> list[str]:
@@ -196,7 +200,7 @@ def _listed(summary: RunSummary, columns: int) -> list[str]:
     lines = []
     for name, counts in (*summary.by_name.items(), ("total", summary.total)):
         rows, *numbers, size = _cells(counts)
-        lead = f": {rows} rows"
+        lead = f": {rows} row{'' if rows == '1' else 's'}"
         lines.append(f"{_INDENT}{shorten(name, columns - len(_INDENT) - len(lead))}{lead}")
         outcomes = zip(numbers, _COLUMNS[1:-1], strict=True)
         parts = [f"{n} {outcome}" for n, outcome in outcomes if n != "0"]

@@ -34,7 +34,8 @@ class Rate:
             self._points.pop(0)
         first_s, first_rows, first_bytes = self._points[0]
         seconds = max(now_s - first_s, 1e-3)
-        return (rows - first_rows) / seconds, (read_bytes - first_bytes) / seconds
+        # A file that is done but not delivered yet counts no bytes for a moment.
+        return (rows - first_rows) / seconds, max(0, read_bytes - first_bytes) / seconds
 
 
 class Bar:

@@ -87,7 +87,8 @@ def _holders(status: dict[str, Any], columns: int) -> Iterator[str]:
     if gone:
         last = max(gone, key=lambda h: h["seen_at"])
         others = f" and {len(gone) - 1:,} before it" if len(gone) > 1 else ""
-        seen = f"gone, last heard of {utc(last['seen_at'])}{others}"
+        how = "ended" if status["state"] == "complete" else "gone"
+        seen = f"{how}, last heard of {utc(last['seen_at'])}{others}"
         yield from _wrapped(f"{last['host']}, pid {last['pid']}: {seen}", "  ", columns)
 
 
