@@ -118,7 +118,7 @@ class SupplyMachine(RuleBasedStateMachine):
         assert set(mine) <= set(covered)
         others = set(covered) - set(mine)
         assert others <= ledger.committed, f"(after, last] covers {others - ledger.committed}"
-        if self.holds(unit.range_no):
+        if self.holds(unit.range_no) and unit.term == ledger.term[unit.range_no]:
             assert not set(mine) & ledger.committed
 
     def take_one(self) -> Unit | None:
