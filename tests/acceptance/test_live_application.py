@@ -90,7 +90,9 @@ class Application(threading.Thread):
             self.deleted.add(row)
 
 
-def test_no_foreign_change_is_lost(corpus: Database) -> None:
+@pytest.mark.parametrize("edits", [1_000, pytest.param(100_000, marks=pytest.mark.long)])
+@pytest.mark.timeout(900)
+def test_no_foreign_change_is_lost(corpus: Database, edits: int) -> None:
     applications = [Application(corpus.dsn, n, range(n, ROWS, 3)) for n in range(3)]
     # The last row waits, so that the run is not over before the applications are.
     gate = corpus.root.with_name("gate_is_open")
@@ -102,6 +104,8 @@ def test_no_foreign_change_is_lost(corpus: Database) -> None:
     for application in applications:
         application.start()
     time.sleep(2.0)
+    while sum(a.edits for a in applications) <= edits:
+        time.sleep(0.1)
     for n in range(5):
         (corpus.root / f"late{n}").write_text("late")
         corpus.add(-1 - n, f"late{n}", {"n": -1 - n}, "t0")
@@ -112,7 +116,7 @@ def test_no_foreign_change_is_lost(corpus: Database) -> None:
     gate.touch()
     summary = summary_of(process, 0)
     check_sums(summary)
-    assert sum(a.edits for a in applications) > 1_000
+    assert sum(a.edits for a in applications) > edits
     for application in applications:
         assert not application.failures, application.failures[:3]
         check_rows(corpus, application)
