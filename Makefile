@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long lint clean
+.PHONY: demo test test-long bench lint clean
 demo: $(READY)
 	@$(BIN)/fasthash demo
 
@@ -15,6 +15,11 @@ test: $(READY)
 # A million rows, a hundred thousand edits beside a run, half a minute without a database.
 test-long: $(READY)
 	$(BIN)/python -m pytest -q -m long
+
+# What benchmarks/README.md shows, in a short form; root may also measure a cold cache.
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python benchmarks/run_all.py --short
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -35,12 +35,27 @@ def make_files(folder: Path, files: int, mean_bytes: int = 8_000, seed: int = 1)
     return names
 
 
+def make_sized(folder: Path, files: int, size_bytes: int, seed: int = 2) -> list[str]:
+    """Makes files of one size, where they are not there already; their names."""
+    chance = random.Random(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"f{n}" for n in range(files)]
+    for name in names:
+        path = folder / name
+        if not path.exists() or path.stat().st_size != size_bytes:
+            with path.open("wb") as file:
+                for start in range(0, size_bytes, 1 << 24):
+                    file.write(chance.randbytes(min(1 << 24, size_bytes - start)))
+    return names
+
+
 def warm(folder: Path) -> None:
     """Reads every file once, so that what follows is measured with a warm page cache."""
     for place, _, names in os.walk(folder):
         for name in names:
             with open(os.path.join(place, name), "rb") as file:
-                file.read()
+                while file.read(1 << 20):
+                    pass
 
 
 def make_catalog(server_dsn: str, database: str, names: list[str]) -> str:

@@ -6,6 +6,7 @@ In the order the data flows:
 - `config`        settings from flags, environment and file
 - `embedded`      the PostgreSQL that is used when none is configured, and its keeper process
 - `register`      a directory into catalog rows; `demo` a catalog with something of everything
+- `bench`         what machine and storage can do, and the settings that suit them
 - `main_job`      preflight, then a run or a dry run (`dryrun`)
 - `coordinator`   a run from beginning to end
 - `seat`          who this coordinator is, and its connections (`desk`); `opening` finds the run

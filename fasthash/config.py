@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import stat
@@ -222,3 +223,38 @@ def find_file(environment: Mapping[str, str]) -> str | None:
         if os.path.isfile(path):
             return path
     return None
+
+
+def write_keys(path: str, values: Mapping[str, str | int]) -> None:
+    """Sets keys in a configuration file and leaves every other line as it is.
+
+    Args:
+        path: made if it is missing.
+        values: by key, as `load_file` knows them.
+
+    Raises:
+        ConfigError: it cannot be written, or is no TOML before.
+    """
+    try:
+        text = ""
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+            tomllib.loads(text)
+        lines = text.splitlines()
+        for key, value in values.items():
+            line = f"{key} = {json.dumps(value)}"
+            at = [n for n, old in enumerate(lines) if re.match(rf"\s*{key}\s*=", old)]
+            if at:
+                lines[at[0]] = line
+            else:
+                lines.append(line)
+        text = "\n".join(lines) + "\n"
+        tomllib.loads(text)
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error

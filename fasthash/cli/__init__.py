@@ -33,6 +33,7 @@ COMMANDS = {
     "summary": ("reports", "Show what a run came to."),
     "drift": ("reports", "Look at stored hashes that differed from the file's."),
     "residual": ("reports", "List rows that got no verdict, and why."),
+    "bench": ("bench", "Measure this machine and find the settings for it."),
     "demo": ("demo", "Try it all on the Python standard library."),
 }
 

@@ -57,6 +57,24 @@ def test_a_dead_coordinator_takes_its_children_along(oracle: Oracle) -> None:
     oracle.check(oracle.database.run("--range-rows", "60", status=1))
 
 
+def test_a_dead_coordinator_takes_a_busy_worker_along(database: Database) -> None:
+    """It is inside a file of a terabyte, and would not look at its pipe for minutes."""
+    oracle = Oracle(database, rows=0)
+    with open(database.root / "huge", "wb") as file:
+        file.truncate(10**12)
+    database.add(1, "huge")
+    process = database.start("--workers", "1")
+    until(lambda: b"huge" in status_of(database), "the worker is in the file")
+    process.kill()
+    process.communicate()
+    oracle.expect_no_process()
+
+
+def status_of(database: Database) -> bytes:
+    """What the coordinators have told the ledger."""
+    return str(database.sql("SELECT report FROM fasthash.holder")).encode()
+
+
 @pytest.mark.parametrize("action", ["kill", "disconnect"])
 @pytest.mark.parametrize("point", ["before_commit", "after_commit"])
 def test_at_the_commit(oracle: Oracle, point: str, action: str, tmp_path: Path) -> None:

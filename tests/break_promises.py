@@ -1,0 +1,201 @@
+"""Breaks each promise on purpose and sees a test fail: `python tests/break_promises.py [NAME]`.
+
+Works on a copy of the project in a temporary directory; takes some minutes. A break that no test
+notices ends the script with status 1.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).parents[1]
+
+
+class Break(NamedTuple):
+    """One promise, what is done to the code, and the tests of which one has to fail."""
+
+    promise: str
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+A = "tests/acceptance/"
+FENCE = (
+    "FROM fasthash.checkpoint c\nJOIN unnest(%(range_no)s::integer[], %(term)s::integer[]) "
+    "AS f (range_no, term)\n  ON f.range_no = c.range_no"
+)
+BREAKS = {
+    "keys": Break(
+        "only the three keys change", "sql/result.sql",
+        "coalesce(a.{metadata}, '{{}}'::jsonb) || p.patch", "p.patch",
+        A + "test_main_job.py",
+    ),
+    "moment": Break(
+        "drift is decided at the moment of writing", "sql/result.sql",
+        "WHEN l.old_hash IS NULL THEN 'hashed'", "WHEN true THEN 'hashed'",
+        A + "test_live_application.py::test_a_hash_that_appears_after_the_lease_is_judged"
+        "_when_writing",
+    ),
+    "moved": Break(
+        "a row that moved is not written", "sql/result.sql",
+        "WHEN l.path_now IS DISTINCT FROM i.path THEN 'moved'", "",
+        A + "test_live_application.py::test_no_foreign_change_is_lost",
+    ),
+    "fresh": Break(
+        "another job's marker is left alone", "sql/result.sql",
+        "WHEN l.old_marker IS DISTINCT FROM i.marker THEN 'fresh'", "",
+        A + "test_live_application.py::test_another_job_that_marks_a_row_first_is_left_alone",
+    ),
+    "locks": Break(
+        "never waits for a row while it holds others", "sql/result.sql",
+        "FOR NO KEY UPDATE OF a SKIP LOCKED", "FOR NO KEY UPDATE OF a",
+        A + "test_contention.py",
+    ),
+    "fence": Break(
+        "late results are fenced off", "sql/result.sql",
+        "WHERE c.run_id = %(run_id)s AND c.state = 'leased' AND c.holder_id = %(holder_id)s\n"
+        "ORDER", "WHERE c.run_id = %(run_id)s\nORDER",
+        A + "test_coordinators.py tests/integration/test_lease_protocol.py",
+    ),
+    "term": Break(
+        "a lease that comes back has another term", "sql/result.sql",
+        "SELECT c.range_no, c.term\n" + FENCE + " AND f.term = c.term",
+        "SELECT c.range_no, f.term\n" + FENCE,
+        "tests/integration/test_lease_protocol.py",
+    ),
+    "commit": Break(
+        "an ambiguous commit is settled", "store/results.py",
+        'return [by_name[row["segment_no"]] for row in rows]',
+        "list(rows); return list(by_name.values())",
+        A + "test_crashes.py::test_at_the_commit tests/integration/test_lease_protocol.py",
+    ),
+    "first_met": Break(
+        "every row counts once", "sql/result.sql",
+        "NOT (%(sweep)s::boolean AND EXISTS (", "NOT (false AND EXISTS (",
+        A + "test_live_application.py::test_no_foreign_change_is_lost",
+    ),
+    "sweep": Break(
+        "rows behind the frontier are found by the last sweep", "store/planning.py",
+        "types, rows) if rows else []", "types, rows)[:0]",
+        A + "test_resume.py::test_new_rows_behind_and_ahead_are_met "
+        + A + "test_live_application.py::test_no_foreign_change_is_lost",
+    ),
+    "state": Break(
+        "a hash describes one state of a file", "files.py",
+        "count != size_bytes or moved(opened.facts, after)", "False",
+        A + "test_hostile_files.py tests/unit/test_reading.py",
+    ),
+    "racy": Break(
+        "stamps that stand still prove nothing", "files.py",
+        "RACY_NS = 2_000_000_000", "RACY_NS = 0",
+        A + "test_hostile_files.py::test_a_writer_that_never_stops_leaves_no_torn_hash "
+        "tests/unit/test_files.py",
+    ),
+    "short": Break(
+        "bytes read equal the size", "files.py",
+        "count != size_bytes or moved(", "moved(",
+        A + "test_failing_reads.py tests/unit/test_files.py",
+    ),
+    "errors": Break(
+        "a read that fails once is done again", "problems.py",
+        "frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN})",
+        "frozenset()",
+        A + "test_failing_reads.py tests/unit/test_files.py",
+    ),
+    "roots": Break(
+        "a vanished mount is not a million missing files", "roots.py",
+        "    for root in roots:\n        try:\n            now", "    for root in ():\n"
+        "        try:\n            now",
+        A + "test_roots.py",
+    ),
+    "confirm": Break(
+        "a drift is confirmed by a second read", "inspector.py",
+        "agreed = state.sha256 == seen[-1]", "agreed = True",
+        A + "test_failing_reads.py tests/unit/test_reading.py tests/unit/test_worker.py",
+    ),
+    "kinds": Break(
+        "only regular files are read", "files.py",
+        "if not stat.S_ISREG(facts.st_mode):", "if False:",
+        A + "test_hostile_files.py::test_a_zoo_in_one_run",
+    ),
+    "deaths": Break(
+        "a file that kills two workers is left out", "supply.py",
+        "DEATHS_A_FILE = 2", "DEATHS_A_FILE = 1_000_000",
+        "tests/unit/test_supply.py",
+    ),
+    "inside": Break(
+        "paths stay inside the roots", "files.py",
+        "if not is_inside(real_path, self.roots):", "if False:",
+        A + "test_hostile_files.py::test_a_zoo_in_one_run",
+    ),
+    "stop": Break(
+        "stopping is quick", "coordinator.py",
+        "await asyncio.wait([hashing], timeout=WORKERS_STOP_S)",
+        "await asyncio.wait([hashing])",
+        A + "test_faulty_storage.py " + A + "test_signals.py",
+    ),
+    "orphans": Break(
+        "a dead coordinator takes its children along", "child.py",
+        "ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)", "pass",
+        A + "test_crashes.py::test_a_dead_coordinator_takes_a_busy_worker_along",
+    ),
+    "away": Break(
+        "the database may restart", "store/session.py",
+        "        connection is None\n        or connection.closed", "        False",
+        A + "test_crashes.py " + A + "test_database_faults.py::test_away_for_a_while",
+    ),
+    "hang": Break(
+        "a read that hangs holds up nobody else", "pool.py",
+        "                    self._leave_alone(worker)", "                    pass",
+        A + "test_faulty_storage.py",
+    ),
+    "secrets": Break(
+        "workers get no password", "child.py",
+        '_SECRET_PREFIXES = ("PG", "FASTHASH_DSN")', '_SECRET_PREFIXES = ("NONE",)',
+        A + "test_security.py",
+    ),
+}  # fmt: skip
+
+
+def notices(name: str, broken: Break, folder: Path) -> bool:
+    """Whether a test fails once the promise is broken."""
+    file = folder / "fasthash" / broken.file
+    text = file.read_text()
+    assert text.count(broken.before) == 1, f"{name}: there is no such text any more"
+    file.write_text(text.replace(broken.before, broken.after))
+    try:
+        done = subprocess.run(
+            [folder / ".venv/bin/python", "-m", "pytest", "-qx", "-n4", "--timeout=60",
+             "-p", "no:cacheprovider", *broken.tests.split()],
+            cwd=folder, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        file.write_text(text)
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    first = failed[0].split(" - ")[0] if failed else "NO TEST FAILED"
+    print(f"{name:9}  {broken.promise}: {first}", flush=True)
+    return bool(failed)
+
+
+def main() -> None:
+    """Every break, or those named."""
+    names = sys.argv[1:] or list(BREAKS)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "copy"
+        keep = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__")
+        shutil.copytree(PROJECT, folder, ignore=keep)
+        subprocess.run(["make", "-s", ".venv/.ready"], cwd=folder, check=True)
+        missed = [name for name in names if not notices(name, BREAKS[name], folder)]
+    if missed:
+        sys.exit(f"nobody noticed: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()
