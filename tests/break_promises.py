@@ -96,7 +96,7 @@ BREAKS = {
         "stamps that stand still prove nothing", "files.py",
         "RACY_NS = 2_000_000_000", "RACY_NS = 0",
         A + "test_hostile_files.py::test_a_writer_that_never_stops_leaves_no_torn_hash "
-        "tests/unit/test_files.py",
+        "tests/unit/test_reading.py",
     ),
     "short": Break(
         "bytes read equal the size", "files.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import socket
 import subprocess
@@ -305,3 +306,26 @@ def test_several_names_of_one_file_are_read_once(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(changed)
     for result in worker.inspect(2, tasks[:2], 0):
         assert result.sha256 == hashlib.sha256(changed).digest(), "the file is another now"
+
+
+def test_a_mapped_file_that_changes_while_its_stamps_stand_still(
+    tmp_path: Path, hook: pytest.MonkeyPatch
+) -> None:
+    """Stores to a page that is dirty already move no stamp: only a second reading shows them."""
+    path = tmp_path / "mapped"
+    path.write_bytes(b"a" * 1_000_000)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+        mapping[0:1] = mapping[999_999:] = b"b"  # the first and the last page are dirty
+        stamps = os.stat(path)
+        torn = hashlib.sha256(bytes(mapping[:-1]) + b"c").digest()
+
+        class Writer:
+            """Changes both ends between the first piece and the rest."""
+
+            def advance(self, read_bytes: int) -> None:
+                mapping[0:1] = mapping[999_999:] = b"c"
+
+        state = Reader((find_root(str(tmp_path)),), 65_536).digest([os.fsencode(path)], Writer())
+        assert os.stat(path).st_ctime_ns == stamps.st_ctime_ns, "the stamps stood still"
+        assert state.sha256 != torn
+        assert state.sha256 == hashlib.sha256(bytes(mapping)).digest()
