@@ -36,7 +36,7 @@ def main() -> None:
     ):
 
         def run(reader: str) -> float:
-            dsn = make_catalog(server.dsn, "bench", names)
+            dsn = make_catalog(server.dsn, "bench", names, 1)
             return warmed(lambda: time_run(dsn, folder, ("--reader", reader)))
 
         def warmed(work: Callable[[], float]) -> float:

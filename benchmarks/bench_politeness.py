@@ -45,7 +45,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as home,
         embedded.ensure(Path(home), "postgres") as server,
     ):
-        dsn = make_catalog(server.dsn, "bench", names)
+        dsn = make_catalog(server.dsn, "bench", names, 1)
         measure.drop_caches()
         (beside / hot[0]).read_bytes()
         with subprocess.Popen(["sh", "-c", neighbour]) as process:

@@ -58,7 +58,7 @@ def warm(folder: Path) -> None:
                     pass
 
 
-def make_catalog(server_dsn: str, database: str, names: list[str]) -> str:
+def make_catalog(server_dsn: str, database: str, names: list[str], types: int = TYPES) -> str:
     """A database with an `artifacts` table of one row a file, analyzed and checkpointed.
 
     Returns:
@@ -77,7 +77,7 @@ def make_catalog(server_dsn: str, database: str, names: list[str]) -> str:
         with connection.cursor().copy("COPY artifacts FROM STDIN") as copy:
             for n, name in enumerate(names):
                 metadata = json.dumps({"title": filler, "n": n})
-                copy.write_row((f"id{n:09d}", f"t{n % TYPES}", name, metadata, "c" * 64))
+                copy.write_row((f"id{n:09d}", f"t{n % types}", name, metadata, "c" * 64))
         connection.execute("CREATE INDEX ON artifacts (artifact_type, id)")
         connection.execute("VACUUM ANALYZE artifacts")
         connection.execute("CHECKPOINT")

@@ -15,7 +15,8 @@ In the order the data flows:
 - `supply`        leased ranges into units
 - `pool`          worker processes (`process`, `child`); their state is in shared memory (`slot`)
 - `worker`        units in, parts out; `inspector` tasks to verdicts, `resolver` the site's own way
-- `small`         small files by the group (natively: `_native.c`); `files` any file, the long way;
+- `small`         small files by the group (natively: `_native.c`); `files` any file, the long way,
+                  two large ones together (`pairs`);
                   `problems` why one has no digest
 - `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were
 - `hashing`       bytes to digests

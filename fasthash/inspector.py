@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from fasthash import disks, logs
 from fasthash.files import FileState, Reader
 from fasthash.fixity import Result, Root, Task, Verdict
+from fasthash.pairs import Pairs
 from fasthash.paths import PathRefusedError, candidates, plain_name
 from fasthash.problems import FileProblemError, other_form
 from fasthash.resolver import load_resolver, resolve
@@ -62,6 +64,7 @@ class Inspector:
         self.careful = Reader(setup.roots, setup.chunk_bytes)
         self.reader = Reader(setup.roots, setup.chunk_bytes, setup.use_mmap)
         self.small = SmallFiles(setup.roots, slot)
+        self.pairs = Pairs(self.reader, self.small.native)
         self.read_bytes = 0
         # Where heads have to move a whole unit is put in order.
         self.group_files = MOST_ROWS if setup.seek_order else GROUP_FILES
@@ -81,11 +84,13 @@ class Inspector:
         later = self._read_together(unit_no, tasks, first, results)
         if later:
             self._check_roots()
-        for i in later:
+        for i, j in itertools.zip_longest(later, later[1:]):
             self.slot.note(unit_no, first + i)
             if i > 0 and results[i] is None and self._takes_long(tasks[i]):
                 tasks = tasks[:i]
                 break
+            if j is not None and results[i] is results[j] is None:
+                self._read_two(unit_no, tasks, first, results, (i, j))
             results[i] = self._inspect_alone(tasks[i], results[i])
         if later:
             self._check_roots()  # what was read meanwhile was read beneath them
@@ -149,6 +154,31 @@ class Inspector:
                 return None
             states[i] = found[0]
         return states
+
+    def _read_two(
+        self,
+        unit_no: int,
+        tasks: Sequence[Task],
+        first: int,
+        results: list[Result | None],
+        places: tuple[int, int],
+    ) -> None:
+        """Fills in what two large files come to, if both are simple."""
+        if any(tasks[i].careful for i in places):
+            return
+        try:
+            one, other = (self._paths(tasks[i]) for i in places)
+        except PathRefusedError:
+            return
+
+        def note(which: int, since_ns: int, read_bytes: int) -> None:
+            self.slot.switch(unit_no, first + places[which], since_ns, read_bytes)
+
+        for i, state in zip(places, self.pairs.digest(one, other, note), strict=True):
+            if state is not None:
+                self.read_bytes += state.read_bytes
+                results[i] = _from_state(tasks[i], state)
+        self.slot.note(unit_no, first + places[0])
 
     def _takes_long(self, task: Task) -> bool:
         try:

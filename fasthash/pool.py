@@ -19,7 +19,8 @@ from fasthash.worker import WorkerSetup
 
 log = logging.getLogger("fasthash")
 
-# One unit is worked on while the next already lies in the pipe.
+# One unit is worked on while the next already lies in the pipe; but units that take long are not
+# hoarded by one worker while another has none.
 UNITS_A_WORKER = 2
 # Workers that die before they have read anything: something is wrong with the machine or set-up.
 IDLE_DEATHS_AT_MOST = 5
@@ -206,7 +207,7 @@ class Pool:
             if worker.stuck and not worker.units:
                 worker.process.kill()  # it may be at rows that others have now
                 return worker.replaced
-            while len(worker.units) < UNITS_A_WORKER and not worker.stuck:
+            while len(worker.units) < self._units_a_worker() and not worker.stuck:
                 unit = self.supply.take() if worker.units else await self.supply.next()
                 if unit is None:
                     break
@@ -224,6 +225,9 @@ class Pool:
                 self.root_gone(message)
             else:
                 return worker.replaced
+
+    def _units_a_worker(self) -> int:
+        return UNITS_A_WORKER if self.supply.unit_size.is_quick else 1
 
     async def _hand(self, worker: Worker, unit: Unit) -> None:
         if not worker.units:

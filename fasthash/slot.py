@@ -51,6 +51,17 @@ class Slot:
         self._read_bytes = 0
         _FIELDS.pack_into(self.memory, 0, unit_no, index, time.time_ns(), 0)
 
+    def switch(self, unit_no: int, index: int, since_ns: int, read_bytes: int) -> None:
+        """The worker goes on with a file that it has read a part of.
+
+        Raises:
+            Stopped: the coordinator asked for it.
+        """
+        self._read_bytes = read_bytes
+        _FIELDS.pack_into(self.memory, 0, unit_no, index, since_ns, read_bytes)
+        if self.stopping:
+            raise Stopped
+
     def idle(self) -> None:
         """The worker is in no file."""
         _FIELDS.pack_into(self.memory, 0, 0, -1, 0, 0)

@@ -68,7 +68,7 @@ class SmallFiles:
     def __init__(self, roots: Sequence[Root], notes: Notes) -> None:
         self._roots = roots
         self._notes = notes
-        self._native = load_native()
+        self.native = load_native()
         self._arena = bytearray(ARENA_BYTES)
         self._no_atime = getattr(os, "O_NOATIME", 0)
 
@@ -106,9 +106,9 @@ class SmallFiles:
     def _read(
         self, root: Root, names: Sequence[bytes | None], unit_no: int, first: int
     ) -> Sequence[Small | None] | None:
-        if self._native is None or files.between_looks is not None:
+        if self.native is None or files.between_looks is not None:
             return self._read_in_python(root, names, unit_no, first)
-        found: list[Small | None] | None = self._native.read_and_hash(
+        found: list[Small | None] | None = self.native.read_and_hash(
             root.path, (root.device, root.inode), names, self._notes.memory, first,
             (OPEN_FLAGS | self._no_atime, WHOLE_FILE_BYTES, files.RACY_NS), self._arena,
         )  # fmt: skip

@@ -133,7 +133,11 @@ class Supply:
         holding = next((h for h in self.holdings.values() if h.pieces), None)
         if holding is None:
             return None
-        spread = 2 * self.workers if self.running_out else self.workers
+        spread = self.workers
+        if self.unit_size.seconds_a_row is None and self.workers > 1:
+            spread *= 4  # they may be huge files
+        elif self.running_out:
+            spread *= 2
         rows = share(self.unit_size.rows, self.queued_rows, spread)
         piece = holding.pieces[0]
         tasks = tuple(piece.tasks[piece.position : piece.position + rows])

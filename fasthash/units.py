@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TARGET_S = 1.0  # one unit: long enough that messages cost nothing, short enough to spread
+QUICK_S = 0.1
 MOST_ROWS = 1_000
+LEAST_ROWS = 2  # large files are read two at a time
 FIRST_ROWS = 64
 GROWTH_AT_MOST = 1.2
 SMOOTHING = 0.3
@@ -17,6 +19,11 @@ class UnitSize:
 
     rows: int = FIRST_ROWS
     seconds_a_row: float | None = None
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a unit is known to take so little that the next one should lie ready."""
+        return self.seconds_a_row is not None and self.rows * self.seconds_a_row < QUICK_S
 
     def after(self, rows: int, seconds: float) -> UnitSize:
         """The size after a unit of so many rows took so long.
@@ -32,7 +39,7 @@ class UnitSize:
         # What just happened counts in full when it was slower than what we thought.
         wanted = TARGET_S / max(smooth, latest)
         most = max(self.rows * GROWTH_AT_MOST, self.rows + 1)
-        return UnitSize(int(max(1, min(wanted, most, MOST_ROWS))), smooth)
+        return UnitSize(int(max(LEAST_ROWS, min(wanted, most, MOST_ROWS))), smooth)
 
 
 def share(rows: int, queued_rows: int, shares: int) -> int:
@@ -44,4 +51,8 @@ def share(rows: int, queued_rows: int, shares: int) -> int:
         shares: units that should come of them: one a worker, and more at the end of a run, so
             that one slow unit does not keep the others waiting for long.
     """
-    return max(1, min(rows, -(-queued_rows // max(1, shares))))
+    fair = -(-queued_rows // max(1, shares))
+    if queued_rows >= shares:
+        fair += fair % 2
+    got = max(1, min(rows, fair))
+    return got - got % 2 if got > 1 else got

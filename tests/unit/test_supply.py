@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fasthash import parts
 from fasthash.fixity import LeasedRange, Part, Result, Task, Unit
 from fasthash.supply import DEATHS_A_FILE, Supply
+from fasthash.units import FIRST_ROWS, UnitSize
 
 
 def tasks_of(row_ids: list[str]) -> list[Task]:
@@ -369,9 +370,20 @@ def test_units_of_a_later_pass_say_so() -> None:
 
 def test_at_the_end_of_a_run_the_rest_is_spread() -> None:
     supply = Supply(workers=4)
+    supply.unit_size = UnitSize(64, 0.001)
     supply.running_out = True
     supply.add(lease(1, ids(1, 16)), tasks_of(ids(1, 16)))
     assert [len(u.tasks) for u in in_units(supply)][:2] == [2, 2]
+
+
+def test_the_first_rows_are_spread_for_they_may_be_huge_files() -> None:
+    supply = Supply(workers=2)
+    supply.add(lease(1, ids(1, 16)), tasks_of(ids(1, 16)))
+    assert [len(u.tasks) for u in in_units(supply)][:5] == [2, 2, 2, 2, 2]
+    supply.add(lease(2, ids(2, 1_000)), tasks_of(ids(2, 1_000)))
+    unit = supply.take()
+    assert unit is not None
+    assert len(unit.tasks) == FIRST_ROWS
 
 
 def test_a_range_without_rows_is_finished_at_once() -> None:
