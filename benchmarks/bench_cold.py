@@ -3,7 +3,8 @@
     sudo .venv/bin/python benchmarks/bench_cold.py [--short]
 
 The cache is dropped before each contender of each round, which only root may do. The tools are
-those that only hash; `fasthash run` is the whole command, database and start-up included.
+those that only hash, and are compared with fasthash's workers alone; `fasthash run` is the whole
+command, with a database and a start-up whose files are cold, too.
 """
 
 from __future__ import annotations
@@ -52,6 +53,13 @@ def small(server: embedded.Server, rounds: int, files: int, base: Path) -> None:
         for processes in (2, 8, 16):
             command = f"xargs -P{processes} -n200 {tool} < {listed}"
             contenders[f"xargs -P{processes} {tool}"] = partial(shell, command)
+    pool = f"{sys.executable} {Path(__file__).with_name('worker_pool.py')} {folder}"
+    plain = base / "cold-names.txt"
+    plain.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    for workers in (1, 2, 4):
+        contenders[f"fasthash, {workers} workers alone"] = partial(
+            shell, f"{pool} {workers} < {plain}"
+        )
     for workers in (2, 4):
         contenders[f"fasthash run, {workers} workers"] = partial(
             lambda count: time_run(dsn_for(server, names), folder, ("--workers", str(count))),
@@ -62,7 +70,7 @@ def small(server: embedded.Server, rounds: int, files: int, base: Path) -> None:
     rivals = [name for name in found if name.startswith("xargs")]
     best = max(rivals, key=rates.__getitem__)
     measure.save(
-        "cold_small", f"{files:,} small files, cold, random order", "files/s", rates,
+        f"cold_small_{files}", f"{files:,} small files, cold, random order", "files/s", rates,
         best_tool=best,
         rate_over_best_tool={
             name: round(measure.ratio(found, best, name), 2) for name in found if name not in rivals
@@ -114,6 +122,8 @@ def main() -> None:
         embedded.ensure(Path(home), "postgres") as server,
     ):
         small(server, options.rounds, 40_000, options.folder)
+        if not options.short:
+            small(server, options.rounds, 200_000, options.folder)
         large(server, options.rounds, 4 if options.short else 8, options.folder)
 
 

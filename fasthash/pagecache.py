@@ -15,8 +15,9 @@ from collections.abc import Iterator
 PAGE_BYTES = mmap.PAGESIZE
 WINDOW_BYTES = 8 * 1024 * 1024
 # Windows looked at before they are read: the kernel reads ahead by 128 KiB, by 16 MiB on some
-# storage servers.
-WINDOWS_AHEAD = 3
+# storage servers, twice that where a file is read in sequence, and begins the next stretch while
+# this one is read. What it has read before we look counts as another's and stays.
+WINDOWS_AHEAD = 10
 # Shorter runs of absent pages are left: between cached pages they were probably cached, too.
 _ABSENT = re.compile(rb"\0{8,}")
 
