@@ -33,7 +33,8 @@ def plot(result: Path) -> None:
     axes = figure.subplots()
     colors = ["#c2410c" if "fasthash" in n or "worker" in n else "#64748b" for n in names]
     bars = axes.barh(names, values, color=colors)
-    axes.bar_label(bars, [f"{value:,.4g}" for value in values], padding=3, fontsize=8)
+    labels = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values]
+    axes.bar_label(bars, labels, padding=3, fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.set_xlabel(found["unit"])
