@@ -69,6 +69,7 @@ class DryRun:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
+        error: FasthashError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
                 showing = tasks.create_task(self._show())
@@ -77,10 +78,12 @@ class DryRun:
                 showing.cancel()
                 feeding.cancel()
         except* FasthashError as group:
-            raise first_error(group) from None
+            error = first_error(group)  # raised in here, it would come out in a group again
         finally:
             self.progress.close()
             self.desk.close()
+        if error is not None:
+            raise error
         state = "complete" if self.stopped_by is None else "interrupted"
         summary = RunSummary(
             None,
