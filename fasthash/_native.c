@@ -259,6 +259,8 @@ typedef struct {
     int64_t unit_no, index, since_ns, read_bytes; /* as in slot.py */
 } Noted;
 
+enum { WANT_SHA256 = 1, WANT_CONTENT = 2 };
+
 typedef struct {
     int folder;
     uint64_t flags;
@@ -266,6 +268,7 @@ typedef struct {
     uint8_t *arena;
     volatile Noted *noted;
     int64_t first_index, racy_ns;
+    unsigned wanted;
 } Plan;
 
 static void note(const Plan *plan, size_t n, File *file)
@@ -328,7 +331,8 @@ static size_t read_some(const char *const *names, File *files, size_t count, con
         }
         settle(file, got, plan->racy_ns);
     }
-    hash_all(files, taken, plan->arena);
+    if (plan->wanted & WANT_SHA256)
+        hash_all(files, taken, plan->arena);
     return taken;
 }
 
@@ -339,20 +343,26 @@ static int has_sha(void)
            __get_cpuid(1, &a, &b, &c, &d) && (c & (1u << 19)) && (c & (1u << 9)); /* SSE4.1, SSSE3 */
 }
 
-static PyObject *as_tuple(const File *file)
+static PyObject *as_tuple(const File *file, const uint8_t *arena, unsigned wanted)
 {
-    return Py_BuildValue("y#LLL", (const char *)file->digest, (Py_ssize_t)DIGEST,
-                         (long long)file->facts.st_size,
-                         (long long)nanoseconds(file->facts.st_mtim), (long long)file->read_at_ns);
+    const struct stat *facts = &file->facts;
+    int hashed = wanted & WANT_SHA256, kept = wanted & WANT_CONTENT;
+    return Py_BuildValue(
+        "y#LLLLLLy#", hashed ? (const char *)file->digest : NULL, (Py_ssize_t)DIGEST,
+        (long long)facts->st_size, (long long)nanoseconds(facts->st_mtim),
+        (long long)file->read_at_ns, (long long)nanoseconds(facts->st_ctim),
+        (long long)facts->st_dev, (long long)facts->st_ino,
+        kept ? (const char *)arena + file->offset : NULL, (Py_ssize_t)facts->st_size);
 }
 
 PyDoc_STRVAR(read_and_hash_doc,
-             "read_and_hash(root, (device, inode), names, slot, first, limits, arena)\n"
+             "read_and_hash(root, (device, inode), names, slot, first, limits, arena, wanted)\n"
              "\n"
              "For each name beneath the root (bytes, or None to leave it out) a tuple of digest,\n"
-             "size in bytes, mtime and time of reading in nanoseconds; or None where it is not a\n"
-             "regular file of at most so many bytes that holds still, has no other name, and no\n"
-             "link in its path.\n"
+             "size in bytes, mtime, time of reading and ctime in nanoseconds, device, inode (signed)\n"
+             "and content; or None where it is not a regular file of at most so many bytes that\n"
+             "holds still, has no other name, and no link in its path. Wanted is 1 for the digest,\n"
+             "2 for the content, 3 for both; what is not wanted is None.\n"
              "None in place of the list if the root is not the directory with these numbers.\n"
              "The limits are flags for open, the bytes, and the age in nanoseconds that the last\n"
              "change of a file has to have.");
@@ -373,15 +383,34 @@ static int take_names(PyObject *sequence, const char **names)
     return 0;
 }
 
-static PyObject *as_list(const File *files, Py_ssize_t count)
+/* Takes the results of some files; they lie in the arena until the next are read. */
+static int put(PyObject *results, Py_ssize_t at, const File *files, Py_ssize_t count,
+               const Plan *plan)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *found = files[i].done ? as_tuple(&files[i], plan->arena, plan->wanted)
+                                        : Py_NewRef(Py_None);
+        if (found == NULL)
+            return -1;
+        PyList_SET_ITEM(results, at + i, found);
+    }
+    return 0;
+}
+
+/* The results of all files beneath a folder, a group after the other. */
+static PyObject *read_all(const char **names, File *files, Py_ssize_t count, Plan *plan)
 {
     PyObject *results = PyList_New(count);
-    for (Py_ssize_t i = 0; results != NULL && i < count; i++) {
-        PyObject *found = files[i].done ? as_tuple(&files[i]) : Py_NewRef(Py_None);
-        if (found == NULL)
+    int64_t first_index = plan->first_index;
+    for (Py_ssize_t taken = 0; results != NULL && taken < count;) {
+        size_t more;
+        plan->first_index = first_index + taken;
+        Py_BEGIN_ALLOW_THREADS;
+        more = read_some(names + taken, files + taken, count - taken, plan);
+        Py_END_ALLOW_THREADS;
+        if (put(results, taken, files + taken, more, plan) < 0)
             Py_CLEAR(results);
-        else
-            PyList_SET_ITEM(results, i, found);
+        taken += more;
     }
     return results;
 }
@@ -392,11 +421,12 @@ static PyObject *read_and_hash(PyObject *self, PyObject *args)
     Py_buffer slot, arena;
     long long first, racy_ns;
     unsigned long long flags, device, inode;
+    unsigned wanted;
     Py_ssize_t most_bytes;
     const char *root, **names = NULL;
     File *files = NULL;
-    if (!PyArg_ParseTuple(args, "y(KK)Ow*L(KnL)w*", &root, &device, &inode, &given, &slot, &first,
-                          &flags, &most_bytes, &racy_ns, &arena))
+    if (!PyArg_ParseTuple(args, "y(KK)Ow*L(KnL)w*I", &root, &device, &inode, &given, &slot, &first,
+                          &flags, &most_bytes, &racy_ns, &arena, &wanted))
         return NULL;
     sequence = PySequence_Fast(given, "names are a sequence");
     if (sequence == NULL)
@@ -418,16 +448,14 @@ static PyObject *read_and_hash(PyObject *self, PyObject *args)
     int folder;
     Py_BEGIN_ALLOW_THREADS;
     folder = open_root(root, device, inode);
-    if (folder >= 0) {
-        Plan plan = {folder, flags, most_bytes, arena.len, arena.buf, slot.buf, first, racy_ns};
-        for (Py_ssize_t taken = 0; taken < count;) {
-            plan.first_index = first + taken;
-            taken += read_some(names + taken, files + taken, count - taken, &plan);
-        }
-        close(folder);
-    }
     Py_END_ALLOW_THREADS;
-    results = folder >= 0 ? as_list(files, count) : Py_NewRef(Py_None);
+    if (folder < 0) {
+        results = Py_NewRef(Py_None);
+        goto end;
+    }
+    Plan plan = {folder, flags, most_bytes, arena.len, arena.buf, slot.buf, first, racy_ns, wanted};
+    results = read_all(names, files, count, &plan);
+    close(folder);
 end:
     PyMem_Free(names);
     PyMem_Free(files);

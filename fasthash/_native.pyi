@@ -9,8 +9,9 @@ def read_and_hash(
     first: int,
     limits: tuple[int, int, int],
     arena: bytearray,
+    wanted: int,
     /,
-) -> list[tuple[bytes, int, int, int] | None] | None: ...
+) -> list[tuple[bytes | None, int, int, int, int, int, int, bytes | None] | None] | None: ...
 def hash_messages(messages: list[bytes], /) -> list[bytes]: ...
 def hash_blocks(
     state: bytearray, blocks: Any, other_state: bytearray, other_blocks: Any, /

@@ -10,10 +10,10 @@ import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from fasthash.errors import ConfigError
+from fasthash.windows import Window
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -25,15 +25,6 @@ DEFAULT_DB_TIMEOUT_S = 300.0
 # A lease lives five renewals long: four may fail before anybody else takes the range.
 DEFAULT_LEASE_TTL_S = 60.0
 NO_TYPE = "(none)"
-
-MOST_BYTES = 2**63 - 1  # what an off_t holds
-MOST_SECONDS = 1_000 * 366 * 86_400
-
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*")
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d)?\s*")
-_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +43,35 @@ class CatalogNames:
 
 
 @dataclass(frozen=True, slots=True)
+class Courtesy:
+    """What a run does for the sake of others. 0 and None are for no limit."""
+
+    rate_bytes_per_s: float = 0.0
+    files_per_s: float = 0.0
+    windows: tuple[Window, ...] = ()
+    timezone: str | None = None
+    waits: bool = True
+    nice: int = 0
+    ionice: str | None = None
+    pause_file: str | None = None
+    most_io_pressure: float = 0.0  # percent of the time that some process waits for a disk
+    most_replication_lag_s: float = 0.0
+    most_wal_backlog: int = 0  # segments
+    budget_bytes: int = 0
+    for_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scrub:
+    """Which rows a scrub is for."""
+
+    older_than_s: float = 0.0
+    sample: float = 1.0
+    seed: str = "0"
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that a run needs to know, checked for form but not against the world."""
 
@@ -66,7 +86,12 @@ class Settings:
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     reader: str = "readinto"
     disk: str = "auto"
-    on_drift: str = "overwrite"
+    on_drift: str | None = None  # overwrite, or in a scrub what was modified
+    precheck: str = "off"
+    blake3: bool = False
+    since: str | None = None  # a marker's text
+    scrub: Scrub | None = None  # a backfill where it is None
+    courtesy: Courtesy = Courtesy()
     types: tuple[str, ...] = ()
     limit: int | None = None
     dry_run: bool = False
@@ -75,85 +100,20 @@ class Settings:
     lease_ttl_s: float = DEFAULT_LEASE_TTL_S
     log_format: str = "text"
 
+    @property
+    def kind(self) -> str:
+        """`backfill` or `scrub`."""
+        return "backfill" if self.scrub is None else "scrub"
 
-def parse_size(text: str) -> int:
-    """Bytes from `4096`, `256KiB`, `1.5 MB`: powers of 1000, or of 1024 with an `i`.
+    @property
+    def drift_policy(self) -> str:
+        """Which drifts are overwritten, as `drift.is_overwritten` knows it."""
+        return self.on_drift or ("overwrite" if self.scrub is None else "careful")
 
-    Raises:
-        ConfigError: the text is no size.
-    """
-    match = _SIZE.fullmatch(text)
-    if match is None or (match[3] and not match[2]):
-        raise ConfigError(f"{text!r} is no size: write 4096, 256KiB or 1.5MB")
-    base = 1024 if match[3] else 1000
-    size_bytes = int(Decimal(match[1]) * base ** _POWERS[match[2].lower()])
-    if size_bytes > MOST_BYTES:
-        raise ConfigError(f"{_shortened(text)} is more than any file or disk holds")
-    return size_bytes
-
-
-def parse_duration(text: str) -> float:
-    """Seconds from `90`, `90s`, `5min`, `1.5h`.
-
-    Raises:
-        ConfigError: the text is no duration.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ConfigError(f"{text!r} is no duration: write 90s, 5min or 1.5h")
-    seconds = float(match[1]) * _SECONDS[match[2] or "s"]
-    if seconds > MOST_SECONDS:
-        raise ConfigError(f"{_shortened(text)} is more than a thousand years")
-    return seconds
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def parse_chunk_size(text: str) -> int:
-    """A size from 4 KiB to 64 MiB.
-
-    Raises:
-        ConfigError: the text is no size, or out of bounds.
-    """
-    size_bytes = parse_size(text)
-    if not 4 * KIB <= size_bytes <= 64 * MIB:
-        raise ConfigError(f"{text} is out of bounds: 4KiB to 64MiB")
-    return size_bytes
-
-
-def parse_lease_ttl(text: str) -> float:
-    """A duration of at least a second.
-
-    Raises:
-        ConfigError: the text is no duration, or too short.
-    """
-    seconds = parse_duration(text)
-    if seconds < 1:
-        raise ConfigError(f"{text} is too short for a lease: at least 1s")
-    return seconds
-
-
-def parse_table(text: str) -> tuple[str | None, str]:
-    """Schema and name from `table`, `schema.table` or, with odd characters, `"sche.ma"."table"`.
-
-    Raises:
-        ConfigError: the text is no table name.
-    """
-    parts: list[str] = []
-    position = 0
-    while match := _IDENTIFIER.match(text, position):
-        parts.append(match[1].replace('""', '"') if match[1] is not None else match[2])
-        position = match.end()
-        if position == len(text):
-            break
-        if text[position] != ".":
-            raise ConfigError(f'{text!r} is no table name: write table, schema.table or "a.b"')
-        position += 1
-    if position != len(text) or not 1 <= len(parts) <= 2 or text.endswith("."):
-        raise ConfigError(f'{text!r} is no table name: write table, schema.table or "a.b"')
-    return (parts[0], parts[1]) if len(parts) == 2 else (None, parts[0])
+    @property
+    def algorithm(self) -> str:
+        """The digests as they are named on the command line."""
+        return "sha256,blake3" if self.blake3 else "sha256"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

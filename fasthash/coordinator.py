@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from fasthash import logs
 from fasthash.commits import Commits
 from fasthash.config import Settings
 from fasthash.errors import DatabaseLost, FasthashError, first_error
-from fasthash.fixity import Part, Root, Task
+from fasthash.fixity import Part, Returned, Root, Task
+from fasthash.freshness import Freshness, verified_by
 from fasthash.heartbeat import Heartbeat
 from fasthash.leasing import Leasing
+from fasthash.manners import Manners
+from fasthash.parsing import marker_text
 from fasthash.pool import Pool
 from fasthash.progress import Progress
 from fasthash.seat import Seat, Start
-from fasthash.store import catalog as catalogs
-from fasthash.store import leases, reports
+from fasthash.store import leases, reports, rows
 from fasthash.store.catalog import Catalog
-from fasthash.summary import RunSummary
+from fasthash.summary import ENDINGS, RunSummary, describe_rates
 from fasthash.supply import Supply
 
 log = logging.getLogger("fasthash")
@@ -34,6 +36,8 @@ log = logging.getLogger("fasthash")
 WORKERS_STOP_S = 0.6
 WRITER_STOP_S = 0.8
 LEAVE_S = 0.6
+# A marker so far ahead of this host's clock is of the future.
+FUTURE = timedelta(minutes=1)
 LIMIT_NOTES = {
     "resumed": "--limit counts what is planned from now on: ranges planned before come on top",
     "joined": "--limit changes nothing about a run that others work on",
@@ -51,12 +55,26 @@ class Finished:
     error: FasthashError | None = None
 
 
+Reload = Callable[[], tuple[float, float]]
+
+
 async def run(
-    settings: Settings, catalog: Catalog, roots: Sequence[Root], progress: Progress
+    settings: Settings,
+    catalog: Catalog,
+    roots: Sequence[Root],
+    progress: Progress,
+    reload: Reload | None = None,
 ) -> Finished:
     """The program: one process's part in a run.
 
     An error after the start is in the result, beside the summary of what was done until then.
+
+    Args:
+        settings: of the run.
+        catalog: its rows.
+        roots: where its files are.
+        progress: shown to whoever waits.
+        reload: the rates (bytes and files a second) that the configuration has now, for SIGHUP.
 
     Raises:
         FasthashError: nothing was begun.
@@ -64,7 +82,7 @@ async def run(
     seat = Seat(settings, catalog, roots)
     try:
         start = await seat.take()
-        coordinator = Coordinator(seat, start, progress)
+        coordinator = Coordinator(seat, start, progress, reload)
         error = await coordinator.work()
         return Finished(await coordinator.leave(error), coordinator.stopped_by, error)
     finally:
@@ -75,17 +93,29 @@ async def run(
 class Coordinator:
     """What works side by side while a run goes on."""
 
-    def __init__(self, seat: Seat, start: Start, progress: Progress) -> None:
+    def __init__(
+        self, seat: Seat, start: Start, progress: Progress, reload: Reload | None = None
+    ) -> None:
         self.seat = seat
+        self.reload = reload
         self.start = start
         self.supply = Supply(seat.settings.workers)
         self.progress = progress
         self.commits = Commits(seat.writer_setup(), self.supply)
-        self.heartbeat = Heartbeat(seat, start, self.supply, self.commits, progress)
-        self.pool = Pool(seat.worker_setup(), self.supply, self._deliver, self.heartbeat.root_gone)
+        self.manners = Manners(seat.settings.courtesy, seat.gate, seat.ledger)
+        self.heartbeat = Heartbeat(seat, start, self.supply, self.commits, self.manners, progress)
+        self.pool = Pool(
+            seat.worker_setup(),
+            self.supply,
+            self._deliver,
+            seat.gate,
+            self.heartbeat.root_gone,
+            self._returned,
+        )
         self.heartbeat.pool = self.pool
-        self.leasing = Leasing(seat, self.supply, self.commits)
+        self.leasing = Leasing(seat, self.supply, self.commits, self.manners)
         self.stopped_by: int | None = None
+        self.ended_for: str | None = None
         self._began_at = time.monotonic()
         self._stopping = asyncio.Event()
 
@@ -113,15 +143,16 @@ class Coordinator:
                         self.leasing.run(),
                         self.heartbeat.beat(),
                         self.heartbeat.show(),
+                        self.manners.watch_database(),
                         self._count(),
+                        self._end_in_time(),
                     )
                 ]
                 hashing = tasks.create_task(self.pool.run())
                 beside.append(tasks.create_task(self._stop_in_time(hashing)))
                 await asyncio.wait([hashing])
-                if self.stopped_by is not None:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self.commits.drain(), WRITER_STOP_S)
+                if self.supply.stopped:
+                    await self._drain()
                 for task in beside:
                     task.cancel()
         except* FasthashError as group:
@@ -139,6 +170,41 @@ class Coordinator:
                 extra=logs.event("nothing_found", rows=total.scanned),
             )
 
+    async def _drain(self) -> None:
+        """What was read is committed; once stopped, it is not waited for for long."""
+        draining = asyncio.ensure_future(self.commits.drain())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait([draining, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([draining], timeout=WRITER_STOP_S)
+        draining.cancel()
+        stopping.cancel()
+
+    def _end(self, reason: str) -> None:
+        """By plan: no new file; those in hand are finished."""
+        if not self.supply.stopped:
+            self.ended_for = reason
+            log.info("%s: finishing what is in hand", ENDINGS[reason], extra=logs.event("ending"))
+            self.seat.gate.end()
+            self.supply.stop()
+
+    async def _end_in_time(self) -> None:
+        """Ends the run when its time is over, or a window is closed that is not waited for."""
+        courtesy = self.seat.settings.courtesy
+        while courtesy.for_s or not courtesy.waits:
+            if courtesy.for_s and time.monotonic() - self._began_at >= courtesy.for_s:
+                return self._end("time")
+            if not courtesy.waits and self.manners.hold is not None and self.manners.hold.is_long:
+                self.pool.stop()  # in the middle of a file, too
+                return self._end("window")
+            await asyncio.sleep(0.1)
+        return None
+
+    def _returned(self, message: Returned) -> None:
+        if message.out_of_budget:
+            self._end("budget")
+        else:
+            self.heartbeat.look()
+
     async def _deliver(self, part: Part, tasks: Sequence[Task]) -> None:
         await self.commits.deliver(part)
 
@@ -147,21 +213,50 @@ class Coordinator:
         if self.start.rows_expected is not None:
             return
         seat, settings = self.seat, self.seat.settings
-        rows = await seat.counter.call(
-            catalogs.count_rows,
-            seat.catalog,
-            seat.run_id,
-            settings.types,
-            unmet=self.start.only_unmet,
+        count = await seat.counter.call(
+            rows.count_rows, seat.catalog, seat.due, settings.types, unmet=self.start.only_unmet
         )
-        expected = rows if settings.limit is None else min(rows, settings.limit)
+        expected = count if settings.limit is None else min(count, settings.limit)
         self.heartbeat.rows_expected = expected
         await seat.pulse.call(leases.expect_rows, seat.run_id, expected)
+        if seat.due.remembers:
+            await self._look_at_clocks()
+
+    async def _look_at_clocks(self) -> None:
+        now = marker_text(datetime.now(UTC) + FUTURE)
+        count, latest = await self.seat.counter.call(rows.count_future, self.seat.catalog, now)
+        if count:
+            log.warning(
+                "%d row%s a marker of the future, up to %s: taken as fresh; is a clock wrong?",
+                count,
+                " has" if count == 1 else "s have",
+                latest,
+                extra=logs.event("future_markers", rows=count, latest=latest),
+            )
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
+        loop.add_signal_handler(signal.SIGUSR1, self._tell)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _tell(self) -> None:
+        """SIGUSR1: what every worker is doing, as log lines."""
+        for line in self.heartbeat.lines():
+            log.info("%s", line, extra=logs.event("activity"))
+
+    def _reload(self) -> None:
+        """SIGHUP: the rates as the configuration has them now."""
+        if self.reload is None or self.seat.host_rate is None:
+            return
+        try:
+            rates = self.reload()
+        except FasthashError as error:
+            log.error("the configuration is left as it was: %s", error, extra=logs.event("reload"))  # noqa: TRY400
+            return
+        self.seat.host_rate.set_rates(*rates)
+        log.info("the rate is %s now", describe_rates(*rates), extra=logs.event("rate"))
 
     def _stop(self, number: int) -> None:
         """Once: no new units, what is in hand is flushed. Twice: at once."""
@@ -208,7 +303,7 @@ class Coordinator:
         """What this process knows; the types and reasons are in the ledger."""
         return RunSummary(
             self.seat.run_id,
-            "backfill",
+            self.seat.settings.kind,
             "complete" if self.supply.closed else "interrupted",
             None,
             None,
@@ -218,10 +313,30 @@ class Coordinator:
             catalog=self.seat.catalog.key,
         )
 
+    async def _look_at_freshness(self) -> None:
+        seat, courtesy = self.seat, self.seat.settings.courtesy
+        found = await seat.counter.call(rows.read_freshness, seat.catalog, seat.due)
+        run = await seat.ledger.call(reports.read_run, seat.run_id)
+        done = (self.heartbeat.others + self.commits.counts).scanned
+        left = max(0, (self.heartbeat.rows_expected or 0) - done) if self.ended_for else 0
+        now = datetime.now(UTC)
+        by = verified_by(
+            now,
+            run["started_at"],
+            run["seconds"],
+            done,
+            left,
+            nightly=bool(self.ended_for or courtesy.windows),
+        )
+        freshness = Freshness(now, verified_by=by, **found)
+        await seat.ledger.call(leases.note_freshness, seat.run_id, freshness.as_json())
+
     async def _leave(self, error: FasthashError | None) -> RunSummary:
         seat = self.seat
-        if error is not None or self.stopped_by is not None:
+        if error is not None or self.supply.stopped:
             text = None if error is None else str(error)
-            await seat.ledger.call(leases.leave, seat.run_id, seat.holder_id, text)
+            await seat.ledger.call(leases.leave, seat.run_id, seat.holder_id, text, self.ended_for)
         await self.heartbeat.report()
+        if seat.due.is_scrub and error is None and self.stopped_by is None:
+            await self._look_at_freshness()
         return await seat.ledger.call(reports.read_summary, seat.run_id)

@@ -17,6 +17,7 @@ from fasthash.problems import FileProblemError
 from fasthash.register import Registered
 from fasthash.store import registering, session
 from fasthash.store.catalog import find_catalog
+from fasthash.watching import Unwatched
 
 DATABASE = "fasthash_demo"
 # What a package manager or the interpreter itself may write to while the demo runs.
@@ -48,11 +49,6 @@ class Compared:
 
     rows: int
     differing: tuple[str, ...]
-
-
-class _Unwatched:
-    def advance(self, read_bytes: int) -> None:
-        """Nobody waits."""
 
 
 def plant(dsn: str) -> Registered:
@@ -131,12 +127,13 @@ def _is_left_out(entry: os.DirEntry[bytes]) -> bool:
 def _sha256(folder: bytes, name: str) -> str:
     reader = files.Reader([roots.find_root(os.fsdecode(folder))], config.DEFAULT_CHUNK_BYTES)
     try:
-        return reader.digest([folder + b"/" + name.encode()], _Unwatched()).sha256.hex()
+        found = reader.digest([folder + b"/" + name.encode()], Unwatched())
     except FileProblemError as problem:
         where = paths.encode(folder)
         raise PreflightFailed(
             f"no usual standard library in {where}: {name}: {problem}"
         ) from problem
+    return found.sha256.hex()
 
 
 def _now() -> str:

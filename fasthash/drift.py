@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from fasthash.fixity import DriftKind
 
@@ -18,27 +19,49 @@ def parse_marker(marker: str | None) -> datetime | None:
     return time if time.tzinfo is not None else None
 
 
+class Stamps(NamedTuple):
+    """What tells one state of a file from another without reading it; times in nanoseconds."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+
 def classify(
-    marker: str | None, old_size_bytes: int | None, new_size_bytes: int, mtime_ns: int
+    marker: str | None, old_size_bytes: int | None, found: Stamps, known: Stamps | None
 ) -> DriftKind:
     """The kind of a drift.
 
     Args:
         marker: when the stored hash was made, as it stands in the catalog.
         old_size_bytes: the stored size, if there is one.
-        new_size_bytes: the file's size.
-        mtime_ns: the file's modification time, nanoseconds since the epoch.
+        found: the file's stamps now.
+        known: its stamps when the stored hash was made, if the ledger has them.
 
     Returns:
-        `modified` where size or mtime moved since the marker, `corrupt` where they did not,
-        `unknown` where there is no marker to compare with.
+        `corrupt` where the stamps are what they were, `modified` where they moved, `unknown` where
+        there is nothing to compare with. Without known stamps the marker stands in for them: what
+        the file system changed after it was modified.
     """
+    if known is not None:
+        return DriftKind.CORRUPT if found == known else DriftKind.MODIFIED
     marked_at = parse_marker(marker)
     if marked_at is None:
         return DriftKind.UNKNOWN
-    if old_size_bytes is not None and old_size_bytes != new_size_bytes:
+    if old_size_bytes is not None and old_size_bytes != found.size_bytes:
         return DriftKind.MODIFIED
-    return DriftKind.MODIFIED if mtime_ns > _nanoseconds(marked_at) else DriftKind.CORRUPT
+    later = max(found.mtime_ns, found.ctime_ns) > _nanoseconds(marked_at)
+    return DriftKind.MODIFIED if later else DriftKind.CORRUPT
+
+
+def is_overwritten(kind: DriftKind, policy: str) -> bool:
+    """Whether a stored hash that differs is replaced, or kept until somebody decides.
+
+    Args:
+        kind: of the drift.
+        policy: `overwrite` or `hold`, or `careful`, which replaces nothing but what was modified.
+    """
+    return policy == "overwrite" or (policy == "careful" and kind == DriftKind.MODIFIED)
 
 
 def _nanoseconds(time: datetime) -> int:

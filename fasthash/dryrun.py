@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fasthash import logs, parts
 from fasthash.config import NO_TYPE, Settings
@@ -19,22 +19,28 @@ from fasthash.coordinator import Finished
 from fasthash.desk import Desk
 from fasthash.errors import FasthashError, PreflightFailed, first_error
 from fasthash.fixity import (
+    RESIDUAL_REASONS,
     Counts,
     LeasedRange,
     Outcome,
     Part,
     Result,
+    Returned,
     Root,
     RootGone,
     Task,
     Verdict,
 )
+from fasthash.gate import Gate, HostRate, host_rate_path
+from fasthash.manners import Manners
 from fasthash.pool import Pool
 from fasthash.progress import Position, Progress
-from fasthash.seat import worker_setup
+from fasthash.seat import find_due, worker_setup
 from fasthash.store import catalog as catalogs
+from fasthash.store import rows
 from fasthash.store.catalog import Catalog
-from fasthash.store.session import Session
+from fasthash.store.due import Due
+from fasthash.store.session import Connection, Session
 from fasthash.summary import RunSummary
 from fasthash.supply import Supply
 
@@ -54,8 +60,14 @@ class DryRun:
         self.progress = progress
         self.desk = Desk(Session(settings.dsn, "dry run", settings.db_timeout_s))
         self.supply = Supply(settings.workers)
-        setup = worker_setup(settings, roots)
-        self.pool = Pool(setup, self.supply, self._judge, self._root_gone)
+        self.gate = Gate.create(settings.courtesy.budget_bytes)
+        self.manners = Manners(settings.courtesy, self.gate, self.desk)
+        self.host_rate = HostRate(host_rate_path(f"dry run {os.getpid()} {time.time_ns()}"))
+        setup = replace(worker_setup(settings, roots), host_rate_path=self.host_rate.path)
+        self.pool = Pool(
+            setup, self.supply, self._judge, self.gate, self._root_gone, self._returned
+        )
+        self.due = Due()
         self.by_type: dict[str | None, Counts] = defaultdict(Counts)
         self.residual: Counter[str] = Counter()
         self.read_bytes = 0
@@ -66,28 +78,35 @@ class DryRun:
     async def run(self) -> Finished:
         """The program."""
         started_at, started_s = datetime.now(UTC), time.monotonic()
+        courtesy = self.settings.courtesy
+        self.host_rate.set_rates(courtesy.rate_bytes_per_s, courtesy.files_per_s)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
         error: FasthashError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                showing = tasks.create_task(self._show())
-                feeding = tasks.create_task(self._feed())
+                works = (
+                    self._show(started_s),
+                    self._feed(started_at),
+                    self.manners.watch_database(),
+                )
+                beside = [tasks.create_task(work) for work in works]
                 await self.pool.run()
-                showing.cancel()
-                feeding.cancel()
+                for task in beside:
+                    task.cancel()
         except* FasthashError as group:
             error = first_error(group)  # raised in here, it would come out in a group again
         finally:
             self.progress.close()
             self.desk.close()
+            os.unlink(self.host_rate.path)
         if error is not None:
             raise error
-        state = "complete" if self.stopped_by is None else "interrupted"
+        state = "interrupted" if self.supply.stopped else "complete"
         summary = RunSummary(
             None,
-            "backfill",
+            self.settings.kind,
             state,
             started_at,
             datetime.now(UTC),
@@ -99,7 +118,8 @@ class DryRun:
         )
         return Finished(summary, self.stopped_by)
 
-    async def _feed(self) -> None:
+    async def _feed(self, started_at: datetime) -> None:
+        self.due = await self.desk.call(self._find_due, started_at)
         number = 0
         async for leased in self._ranges():
             while self.supply.queued_rows > 2 * self.settings.range_rows:
@@ -110,7 +130,7 @@ class DryRun:
             number += 1
             self._types[number] = leased.artifact_type
             tasks = await self.desk.call(
-                catalogs.read_range, self.catalog, 0, leased, with_segments=False
+                rows.read_range, self.catalog, self.due, leased, with_segments=False
             )
             self.supply.add(replace(leased, range_no=number), tasks)
         self.supply.running_out = True
@@ -118,6 +138,13 @@ class DryRun:
             self.supply.finished()
             await asyncio.sleep(POLL_S / 10)
         self.supply.close()
+
+    def _find_due(self, connection: Connection, started_at: datetime) -> Due:
+        if self.settings.scrub is None and self.settings.precheck == "off":
+            return Due(since=self.settings.since)  # there may be no ledger
+        older = timedelta(seconds=self.settings.scrub.older_than_s if self.settings.scrub else 0)
+        facts = {"run_id": 0, "started_at": started_at, "cutoff": started_at - older}
+        return find_due(connection, self.catalog, self.settings, facts)
 
     async def _ranges(self) -> AsyncIterator[LeasedRange]:
         """The catalog in planning order, up to the limit."""
@@ -128,18 +155,17 @@ class DryRun:
                 continue
             after_id = None
             while left is None or left > 0:
-                rows = (
-                    self.settings.range_rows
-                    if left is None
-                    else min(left, self.settings.range_rows)
-                )
+                most = self.settings.range_rows
+                most = most if left is None else min(left, most)
                 cuts = await self.desk.call(
-                    catalogs.read_boundaries, self.catalog, artifact_type, after_id, rows, rows
+                    catalogs.read_boundaries, self.catalog, artifact_type, after_id, most, most
                 )
                 if not cuts:
                     break
                 through_id, count = cuts[0]
-                yield LeasedRange(0, artifact_type, after_id, through_id, 0, 0)
+                # A scrub looks at what is due alone, as any run does in its sweeps.
+                pass_no = int(self.due.is_scrub)
+                yield LeasedRange(0, artifact_type, after_id, through_id, pass_no, 0)
                 after_id = through_id
                 left = None if left is None else left - count
 
@@ -148,9 +174,9 @@ class DryRun:
         counts = Counts()
         for task, result in zip(tasks, parts.results(part), strict=True):
             outcome = judge(task, result)
-            if result.verdict not in (Verdict.HASHED, Verdict.FRESH):
+            if result.verdict in RESIDUAL_REASONS:
                 self.residual[result.verdict] += 1
-            counts += counted(outcome, result, overwrite=self.settings.on_drift == "overwrite")
+            counts += counted(outcome, result, overwrite=self.settings.drift_policy == "overwrite")
             if outcome == Outcome.DRIFTED:
                 log.warning(
                     "DRIFT row %s: file_sha256 is stored as %s, would become %s; path %s",
@@ -165,10 +191,29 @@ class DryRun:
     def _root_gone(self, message: RootGone) -> None:
         raise PreflightFailed(f"root {message.root} is gone: {message.detail}")
 
-    async def _show(self) -> None:
+    def _returned(self, message: Returned) -> None:
+        if message.out_of_budget:
+            self.supply.stop()
+        else:
+            self._look()
+
+    def _look(self) -> None:
+        hold = self.manners.look()
+        self.supply.hold(None if hold is None else hold.reason)
+        if hold is not None and hold.is_long and not self.settings.courtesy.waits:
+            self.supply.stop()
+            self.pool.stop()
+
+    async def _show(self, started_s: float) -> None:
+        for_s = self.settings.courtesy.for_s
         while True:
+            self._look()
+            if for_s and time.monotonic() - started_s >= for_s:
+                self.gate.end()
+                self.supply.stop()
             total = sum(self.by_type.values(), Counts())
-            self.progress.show(Position(total, self.catalog.estimated_rows, self.read_bytes))
+            expected = None if self.due.is_scrub else self.catalog.estimated_rows
+            self.progress.show(Position(total, expected, self.read_bytes, self.supply.held))
             await asyncio.sleep(POLL_S)
 
     def _stop(self, number: int) -> None:
@@ -185,6 +230,8 @@ def judge(task: Task, result: Result) -> Outcome:
     """The outcome a run would come to, if nobody changes the row meanwhile."""
     if result.verdict == Verdict.FRESH:
         return Outcome.FRESH
+    if result.verdict == Verdict.PRECHECKED:
+        return Outcome.CONFIRMED
     if result.verdict == Verdict.NO_FILE:
         return Outcome.NO_FILE
     if result.sha256 is None:
@@ -205,4 +252,6 @@ def counted(outcome: Outcome, result: Result, *, overwrite: bool) -> Counts:
     """
     held = outcome == Outcome.DRIFTED and not overwrite
     would_write = int(result.verdict == Verdict.HASHED and not held)
+    if result.verdict == Verdict.PRECHECKED:
+        return Counts(confirmed=1, prechecked=1)
     return Counts(**{str(outcome): 1}, updated=would_write, bytes_hashed=result.size_bytes)

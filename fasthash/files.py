@@ -9,13 +9,14 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from fasthash.fixity import Root, Verdict
-from fasthash.hashing import Sha256Stream
+from fasthash.hashing import ONLY_SHA256, Algorithms, Digests, Stream
 from fasthash.pagecache import Visit
 from fasthash.paths import is_inside
 from fasthash.problems import ABSENT, FileProblemError, kind_of, problem_of
+from fasthash.watching import Watch
 
 # Up to here a file is read whole, by one call; above it is streamed.
 WHOLE_FILE_BYTES = 256 * 1024
@@ -40,21 +41,6 @@ OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 between_looks: Callable[[int], None] | None = None
 
 
-class Stopped(Exception):
-    """The coordinator wants this worker to stop now."""
-
-
-class Watch(Protocol):
-    """Where a reader says how far it is, and hears that it has to stop."""
-
-    def advance(self, read_bytes: int) -> None:
-        """So many more bytes were read.
-
-        Raises:
-            Stopped: the run stops.
-        """
-
-
 class Opened(NamedTuple):
     """An open regular file inside the roots, with its facts before the read."""
 
@@ -68,15 +54,28 @@ class Opened(NamedTuple):
         return self.read_at_ns - self.facts.st_ctime_ns < RACY_NS
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """One state of a file; `read_bytes` counts what was read to find it."""
+class FileState(NamedTuple):
+    """One state of a file: digests, facts before the read, and what was read to find it."""
 
-    sha256: bytes
-    size_bytes: int
-    mtime_ns: int
+    digests: Digests
+    facts: os.stat_result
     read_at_ns: int
     read_bytes: int
+
+    @property
+    def sha256(self) -> bytes:
+        """Its SHA-256; nothing where it was not made."""
+        return self.digests.sha256 or b""
+
+    @property
+    def size_bytes(self) -> int:
+        """How large it is."""
+        return self.facts.st_size
+
+    @property
+    def mtime_ns(self) -> int:
+        """When it was modified, nanoseconds since the epoch."""
+        return self.facts.st_mtime_ns
 
 
 @dataclass(slots=True)
@@ -87,15 +86,17 @@ class Reader:
         roots: where files must lie.
         chunk_bytes: size of the buffer that large files are read through.
         use_mmap: map large files instead; a file that shrinks meanwhile kills the process.
+        algorithms: the digests to make.
     """
 
     roots: Sequence[Root]
     chunk_bytes: int
     use_mmap: bool = False
+    algorithms: Algorithms = ONLY_SHA256
     _no_atime: int = field(default=getattr(os, "O_NOATIME", 0))
     _buffer: bytearray = field(default_factory=bytearray)
     _read_bytes: int = 0
-    _linked: dict[tuple[int, ...], bytes] = field(default_factory=dict)
+    _linked: dict[tuple[int, ...], Digests] = field(default_factory=dict)
 
     def open(self, paths: Sequence[bytes]) -> Opened:
         """Opens the first of the paths that exists, without ever blocking.
@@ -148,7 +149,7 @@ class Reader:
     def digest(
         self, paths: Sequence[bytes], watch: Watch, *, past_cache: bool = False
     ) -> FileState:
-        """The digest of one state of a file of any size, tried a few times.
+        """The digests of one state of a file of any size, tried a few times.
 
         Args:
             paths: as for `open`.
@@ -164,7 +165,7 @@ class Reader:
             try:
                 opened = self.open(paths)
                 try:
-                    digest = self._settled(opened, watch, past_cache)
+                    digests = self._settled(opened, watch, past_cache)
                 finally:
                     os.close(opened.descriptor)
             except FileProblemError as problem:
@@ -173,44 +174,43 @@ class Reader:
                 time.sleep(BACKOFF_S[attempt])
                 watch.advance(0)
             else:
-                facts, at_ns = opened.facts, opened.read_at_ns
-                return FileState(digest, facts.st_size, facts.st_mtime_ns, at_ns, self._read_bytes)
+                return FileState(digests, opened.facts, opened.read_at_ns, self._read_bytes)
         raise AssertionError("the last attempt returns or raises")
 
-    def _settled(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
-        """The digest; of a file that may be being written, only if it stays as it is."""
+    def _settled(self, opened: Opened, watch: Watch, past_cache: bool) -> Digests:
+        """The digests; of a file that may be being written, only if it stays as it is."""
         if not opened.racy:
             return self._known_or_read(opened, watch, past_cache)
         if opened.facts.st_size < LONG_READ_BYTES:
-            digest = self._stream(opened, watch, past_cache)
+            found = self._stream(opened, watch, past_cache)
             os.lseek(opened.descriptor, 0, os.SEEK_SET)
-            if self._stream(opened, watch, past_cache) == digest:
-                return digest
+            if self._stream(opened, watch, past_cache) == found:
+                return found
         else:  # cheaper to wait than to read twice
             for _ in range(RACY_NS // 100_000_000):
                 time.sleep(0.1)
                 watch.advance(0)
         raise FileProblemError(Verdict.UNSTABLE, "it is being written", transient=True)
 
-    def _known_or_read(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
-        """The digest; several names of one file are read once."""
+    def _known_or_read(self, opened: Opened, watch: Watch, past_cache: bool) -> Digests:
+        """The digests; several names of one file are read once."""
         facts = opened.facts
         if facts.st_nlink == 1 or past_cache:
             return self._stream(opened, watch, past_cache)
         state = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
-        digest = self._linked.get(state)
-        if digest is None:
-            digest = self._stream(opened, watch, past_cache)
+        found = self._linked.get(state)
+        if found is None:
+            found = self._stream(opened, watch, past_cache)
             if len(self._linked) >= LINKED_FILES_AT_MOST:
                 self._linked.clear()
-            self._linked[state] = digest
-        return digest
+            self._linked[state] = found
+        return found
 
-    def _stream(self, opened: Opened, watch: Watch, past_cache: bool) -> bytes:
+    def _stream(self, opened: Opened, watch: Watch, past_cache: bool) -> Digests:
         descriptor, size_bytes = opened.descriptor, opened.facts.st_size
         if between_looks is not None:
             between_looks(descriptor)
-        stream = Sha256Stream()
+        stream = Stream(self.algorithms)
         try:
             if past_cache:
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -229,21 +229,20 @@ class Reader:
             raise FileProblemError(
                 Verdict.UNSTABLE, f"it changed in each of {TRIES} reads", transient=True
             )
-        return stream.digest()
+        return stream.digests()
 
     def _feed(
-        self, descriptor: int, size_bytes: int, stream: Sha256Stream, watch: Watch, visit: Visit
+        self, descriptor: int, size_bytes: int, stream: Stream, watch: Watch, visit: Visit
     ) -> int:
         if len(self._buffer) != self.chunk_bytes:
             self._buffer = bytearray(self.chunk_bytes)
-        if size_bytes > self.chunk_bytes:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        advise(descriptor, watch)
         view = memoryview(self._buffer)
-        pieces = [view]
         count = 0
         # One byte more than there should be: a file that grows is noticed, and not followed.
         while count <= size_bytes:
-            got = os.readv(descriptor, pieces)
+            most = watch.allow(min(len(view), size_bytes - count + 1))
+            got = os.readv(descriptor, [view[:most]])
             if got == 0:
                 break
             stream.update(view[:got])
@@ -253,7 +252,7 @@ class Reader:
         return count
 
     def _feed_mapped(
-        self, descriptor: int, size_bytes: int, stream: Sha256Stream, watch: Watch, visit: Visit
+        self, descriptor: int, size_bytes: int, stream: Stream, watch: Watch, visit: Visit
     ) -> int:
         try:
             mapping = mmap.mmap(descriptor, size_bytes, prot=mmap.PROT_READ)
@@ -264,28 +263,37 @@ class Reader:
                 raise
             return self._feed(descriptor, size_bytes, stream, watch, visit)
         with mapping, memoryview(mapping) as view:
-            mapping.madvise(mmap.MADV_SEQUENTIAL)
-            for start in range(0, size_bytes, MMAP_WINDOW_BYTES):
-                with view[start : start + MMAP_WINDOW_BYTES] as piece:
+            mapping.madvise(mmap.MADV_RANDOM if watch.slowed else mmap.MADV_SEQUENTIAL)
+            start = 0
+            while start < size_bytes:
+                most = watch.allow(min(MMAP_WINDOW_BYTES, size_bytes - start))
+                with view[start : start + most] as piece:
                     stream.update(piece)
-                    self._advance(len(piece), watch)
+                    self._advance(most, watch)
                     # Mapped pages cannot be dropped from the cache.
-                    mapping.madvise(mmap.MADV_DONTNEED, start, len(piece))
+                    mapping.madvise(mmap.MADV_DONTNEED, start, most)
                 visit.at(start)
+                start += most
         return size_bytes
 
     def _advance(self, read_bytes: int, watch: Watch) -> None:
         self._read_bytes += read_bytes
         watch.advance(read_bytes)
 
-    def takes_long(self, paths: Sequence[bytes]) -> bool:
-        """Whether reading the file will take so long that results before it should not wait."""
+    def facts(self, paths: Sequence[bytes]) -> os.stat_result | None:
+        """The facts of the first of the paths that exists, by name."""
         for path in paths:
             try:
-                return os.stat(path).st_size >= LONG_READ_BYTES
-            except OSError:
+                return os.stat(path)
+            except (OSError, ValueError):
                 continue
-        return False
+        return None
+
+
+def advise(descriptor: int, watch: Watch) -> None:
+    """Tells the kernel to read ahead; not where a rate is to be kept: it reads many MB at once."""
+    advice = os.POSIX_FADV_RANDOM if watch.slowed else os.POSIX_FADV_SEQUENTIAL
+    os.posix_fadvise(descriptor, 0, 0, advice)
 
 
 def moved(before: os.stat_result, after: os.stat_result) -> bool:

@@ -22,10 +22,11 @@ class Outcome(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a worker found out about one row; all but the first are residual reasons or `fresh`."""
+    """What a worker found out about one row; all but the first three are residual reasons."""
 
     HASHED = "hashed"
     FRESH = "fresh"
+    PRECHECKED = "prechecked"  # unchanged as far as the pre-check can see; not hashed
     NO_FILE = "no_file"
     UNREADABLE = "unreadable"
     UNSTABLE = "unstable"
@@ -44,15 +45,30 @@ class DriftKind(StrEnum):
 
 
 RESIDUAL_REASONS: tuple[Verdict, ...] = tuple(
-    v for v in Verdict if v not in (Verdict.HASHED, Verdict.FRESH)
+    v for v in Verdict if v not in (Verdict.HASHED, Verdict.FRESH, Verdict.PRECHECKED)
 )
+
+
+class Known(NamedTuple):
+    """What a pre-check compares a file with: its facts when its hash was made.
+
+    All but the size is None where only the size is to be compared. Times are nanoseconds.
+    """
+
+    size_bytes: int
+    mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    device: int | None = None
+    inode: int | None = None
+    xxh3: bytes | None = None
 
 
 class Task(NamedTuple):
     """One row as a worker gets it (a tuple: a million of them are made and sent).
 
-    `preset` is a verdict that needs no reading, or None. `careful` has the file read with
-    `readinto` whatever the run's reader: reading it has killed a worker before.
+    `preset` is a verdict that needs no reading, or None. `known` is there where a pre-check may
+    spare the hashing. `careful` has the file read with `readinto` whatever the run's reader:
+    reading it has killed a worker before.
     """
 
     row_id: str
@@ -60,6 +76,7 @@ class Task(NamedTuple):
     stored_sha256: str | None
     marker: str | None
     preset: str | None = None
+    known: Known | None = None
     detail: str | None = None
     careful: bool = False
 
@@ -69,7 +86,8 @@ class Result(NamedTuple):
 
     `read_at_ns` is taken before the read, so that a later change of the file is never older
     than the marker made from it. `reread` says that a second read past the page cache gave
-    the same digest, which a drift needs before it is recorded.
+    the same digest, which a drift needs before it is recorded. Device and inode numbers are as
+    PostgreSQL stores them, signed.
     """
 
     row_id: str
@@ -82,6 +100,11 @@ class Result(NamedTuple):
     read_at_ns: int = 0
     reread: bool = False
     detail: str | None = None
+    ctime_ns: int = 0
+    device: int = 0
+    inode: int = 0
+    blake3: bytes | None = None
+    xxh3: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +188,14 @@ class RootGone:
 
 
 @dataclass(frozen=True, slots=True)
+class Returned:
+    """A unit was given up between two files: nothing may be read now, or of the budget."""
+
+    unit_no: int
+    out_of_budget: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Rows by outcome and what goes with them; counts of disjoint rows add up."""
 
@@ -177,6 +208,7 @@ class Counts:
     gone: int = 0
     updated: int = 0
     bytes_hashed: int = 0
+    prechecked: int = 0  # of the confirmed: without a hash
 
     @property
     def scanned(self) -> int:
@@ -198,6 +230,7 @@ class Counts:
             self.gone,
             self.updated,
             self.bytes_hashed,
+            self.prechecked,
         )
 
 

@@ -11,11 +11,13 @@ from fasthash import logs
 from fasthash.commits import Commits
 from fasthash.fixity import Counts, RootGone
 from fasthash.lease import SAMPLE_EVERY_S, SEEN_EVERY_S, LeaseClock
+from fasthash.manners import Manners
 from fasthash.pool import Pool
 from fasthash.process import Child
 from fasthash.progress import Position, Progress
 from fasthash.seat import Seat, Start
 from fasthash.store import leases, reports
+from fasthash.summary import describe_rates, human_bytes, human_seconds
 from fasthash.supply import Supply
 
 log = logging.getLogger("fasthash")
@@ -27,9 +29,17 @@ class Heartbeat:
     """What has to go on whatever the files are doing."""
 
     def __init__(
-        self, seat: Seat, start: Start, supply: Supply, commits: Commits, progress: Progress
+        self,
+        seat: Seat,
+        start: Start,
+        supply: Supply,
+        commits: Commits,
+        manners: Manners,
+        progress: Progress,
     ) -> None:
         self.seat = seat
+        self.manners = manners
+        self._orders = start.orders
         self.supply = supply
         self.commits = commits
         self.progress = progress
@@ -54,13 +64,17 @@ class Heartbeat:
                 await self.report()
             if self._missing_root is not None and (looking is None or looking.done()):
                 looking = asyncio.create_task(self._look_for_root())
-            await self.seat.pulse.call(leases.be_seen, self.seat.holder_id)
+            self._obey(await self.seat.pulse.call(leases.be_seen, self.seat.holder_id))
             await asyncio.sleep(min(SEEN_EVERY_S, self._clock.renew_every_s / 4))
+
+    def look(self) -> None:
+        """Holds the run where something holds it."""
+        self.supply.hold(self._reason_to_hold())
 
     async def show(self) -> None:
         """Shows the progress, and what holds it, until cancelled."""
         while True:
-            self.supply.hold(self._reason_to_hold())
+            self.look()
             self._stuck = self.pool.stuck() if self.pool else None
             self.progress.show(
                 Position(
@@ -72,6 +86,15 @@ class Heartbeat:
                 )
             )
             await asyncio.sleep(SHOW_EVERY_S)
+
+    def _obey(self, orders: dict[str, Any]) -> None:
+        """Does what `fasthash rate` wants, where that is new."""
+        if orders != self._orders and "rates" in orders and self.seat.host_rate is not None:
+            pairs = zip(self.seat.host_rate.rates, orders["rates"], strict=True)
+            rates = [old if new is None else new for old, new in pairs]
+            self.seat.host_rate.set_rates(*rates)
+            log.info("the rate is %s now", describe_rates(*rates), extra=logs.event("rate"))
+        self._orders = orders
 
     async def report(self) -> None:
         """Stores how far this process is, and learns how far the others are."""
@@ -133,7 +156,22 @@ class Heartbeat:
             return self._missing_root
         if not self._clock.may_hand_out(time.monotonic()):
             return "the leases cannot be renewed"
-        return None
+        hold = self.manners.look()
+        return hold.reason if hold is not None else None
+
+    def lines(self) -> list[str]:
+        """What goes on, for a person: a line for the run and one for each worker."""
+        facts = self._facts()
+        counts = self.others + self.commits.counts
+        state = f"held: {facts['held']}" if facts["held"] else "at work"
+        found = [f"run {self.seat.run_id}: {counts.scanned:,} rows, {state}"]
+        for worker in facts["workers"]:
+            file = "idle"
+            if "path" in worker:
+                read = human_bytes(worker["read_bytes"])
+                file = f"{read} in {human_seconds(worker['seconds'])} of {worker['path']}"
+            found.append(f"worker {worker['pid']}: {file}")
+        return found
 
     def _facts(self) -> dict[str, Any]:
         workers = []
@@ -151,6 +189,7 @@ class Heartbeat:
         return {
             "workers": workers,
             "held": self.supply.held,
+            "rates": self.seat.host_rate.rates if self.seat.host_rate is not None else None,
             "stuck": self._stuck,
             "queued_rows": self.supply.queued_rows,
         }

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import logging
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fasthash import disks, logs
-from fasthash.files import FileState, Reader
+from fasthash import files, verdicts
+from fasthash.alone import Alone, from_state, is_checked, judge_check
+from fasthash.files import WHOLE_FILE_BYTES
 from fasthash.fixity import Result, Root, Task, Verdict
+from fasthash.hashing import ONLY_SHA256, ONLY_XXH3, Algorithms
+from fasthash.pace import Pace
 from fasthash.pairs import Pairs
-from fasthash.paths import PathRefusedError, candidates, plain_name
-from fasthash.problems import FileProblemError, other_form
+from fasthash.paths import PathRefusedError, plain_name
 from fasthash.resolver import load_resolver, resolve
 from fasthash.roots import missing_root
 from fasthash.slot import Slot
-from fasthash.small import Small, SmallFiles
+from fasthash.small import SmallFiles
 from fasthash.units import MOST_ROWS
-
-log = logging.getLogger("fasthash")
 
 # Files that are open at a time: their reads can overlap and their hashing comes in one call.
 GROUP_FILES = 32
-# Reads of a file whose hash is not the stored one, until two in a row agree.
-REREADS = 3
 
 # What a root that is gone, or another one, makes of good files.
 _DOUBTFUL = frozenset({Verdict.NO_FILE, Verdict.UNREADABLE, Verdict.OUTSIDE_ROOT})
-
-BIGINT_MAX = 2**63 - 1  # what PostgreSQL stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +39,10 @@ class WorkerSetup:
     resolver: str | None
     log_format: str
     seek_order: bool = False
+    algorithms: Algorithms = ONLY_SHA256
+    nice: int = 0
+    ionice: str | None = None
+    host_rate_path: str | None = None
 
 
 class RootMissingError(Exception):
@@ -57,17 +57,35 @@ class RootMissingError(Exception):
 class Inspector:
     """Finds the verdicts of tasks."""
 
-    def __init__(self, setup: WorkerSetup, slot: Slot) -> None:
+    def __init__(self, setup: WorkerSetup, slot: Slot, pace: Pace | None = None) -> None:
         self.setup = setup
         self.slot = slot
+        self.pace = pace or Pace(slot)
         self.resolver = load_resolver(setup.resolver) if setup.resolver else None
-        self.careful = Reader(setup.roots, setup.chunk_bytes)
-        self.reader = Reader(setup.roots, setup.chunk_bytes, setup.use_mmap)
-        self.small = SmallFiles(setup.roots, slot)
-        self.pairs = Pairs(self.reader, self.small.native)
-        self.read_bytes = 0
-        # Where heads have to move a whole unit is put in order.
-        self.group_files = MOST_ROWS if setup.seek_order else GROUP_FILES
+        self.alone = Alone(
+            setup.roots,
+            setup.chunk_bytes,
+            setup.use_mmap,
+            setup.algorithms,
+            self.resolver,
+            self.pace,
+        )
+        self.small = SmallFiles(setup.roots, slot, along_disk=setup.seek_order)
+        self.pairs = Pairs(self.alone.reader, self.small.native, self.pace)
+        self.out_of_budget = False
+        self._sizes: Sequence[int] = ()  # of the group in hand, where they have to be known
+        self._read_bytes = 0
+
+    def take_read_bytes(self) -> int:
+        """What was read since the last call."""
+        read_bytes = self._read_bytes + self.alone.read_bytes
+        self._read_bytes = self.alone.read_bytes = 0
+        return read_bytes
+
+    @property
+    def group_files(self) -> int:
+        """How many files to look at next; where heads have to move, a whole unit in order."""
+        return self.pace.group_files(MOST_ROWS if self.setup.seek_order else GROUP_FILES)
 
     def inspect(self, unit_no: int, tasks: Sequence[Task], first: int) -> list[Result]:
         """The results of a small group of tasks, in their order.
@@ -80,18 +98,24 @@ class Inspector:
             RootMissingError: a root is gone, so that no verdict can be had.
             Stopped: the run stops.
         """
-        results: list[Result | None] = [None] * len(tasks)
+        if self.pace.closed:
+            self.out_of_budget = False
+            return []
+        results = [self._unread(unit_no, first + i, task) for i, task in enumerate(tasks)]
+        tasks = self._affordable(tasks, results)
+        del results[len(tasks) :]
         later = self._read_together(unit_no, tasks, first, results)
         if later:
             self._check_roots()
         for i, j in itertools.zip_longest(later, later[1:]):
             self.slot.note(unit_no, first + i)
-            if i > 0 and results[i] is None and self._takes_long(tasks[i]):
+            long_one = i > 0 and results[i] is None and self._takes_long(tasks[i])
+            if long_one or (self.pace.closed and results[i] is None):
                 tasks = tasks[:i]
                 break
             if j is not None and results[i] is results[j] is None:
                 self._read_two(unit_no, tasks, first, results, (i, j))
-            results[i] = self._inspect_alone(tasks[i], results[i])
+            results[i] = self.alone.inspect(tasks[i], results[i])
         if later:
             self._check_roots()  # what was read meanwhile was read beneath them
         found = [r for r in results[: len(tasks)] if r is not None]
@@ -99,15 +123,52 @@ class Inspector:
         self.slot.idle()
         return found
 
+    def _unread(self, unit_no: int, index: int, task: Task) -> Result | None:
+        """The result of a task that needs no reading.
+
+        That is one with a verdict, or one whose file has the very stamps that it had when it was
+        hashed.
+        """
+        if task.preset is not None:
+            return verdicts.unhashed(task, task.preset, task.detail)
+        if task.known is None or task.known.xxh3 is not None:
+            return None
+        self.slot.note(unit_no, index)
+        facts = self.alone.facts(task)
+        if facts is None or not stat.S_ISREG(facts.st_mode):
+            return None
+        stamps = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_dev, facts.st_ino)
+        same = verdicts.same_stamps(task.known, *stamps)
+        return verdicts.prechecked(task, facts.st_size) if same else None
+
+    def _affordable(
+        self, tasks: Sequence[Task], results: Sequence[Result | None]
+    ) -> Sequence[Task]:
+        """The first of the tasks, as many as may be begun now; their turn is waited for."""
+        if not self.pace.limited:
+            return tasks
+        self._sizes = [
+            self._size_bytes(task) if result is None else 0
+            for task, result in zip(tasks, results, strict=True)
+        ]
+        together = self.pace.together(self._sizes, WHOLE_FILE_BYTES)
+        taken = self.pace.spend(self._sizes[:together])
+        self.out_of_budget = taken == 0
+        self.pace.take_files(taken)
+        return tasks[:taken]
+
+    def _size_bytes(self, task: Task) -> int:
+        facts = self.alone.facts(task)
+        return 0 if facts is None else facts.st_size
+
     def _read_together(
         self, unit_no: int, tasks: Sequence[Task], first: int, results: list[Result | None]
     ) -> list[int]:
         """Fills in what is simple; returns the indices of what is not, in order."""
         later: list[int] = []
-        names: dict[int, list[bytes | None]] = {}  # by root
+        names: dict[tuple[int, bool], list[bytes | None]] = {}  # by root and kind of check
         for i, task in enumerate(tasks):
-            if task.preset is not None:
-                results[i] = _without_hash(task, task.preset, task.detail)
+            if results[i] is not None:
                 continue
             text = task.path
             if self.resolver is not None:
@@ -115,45 +176,38 @@ class Inspector:
                 try:
                     text = resolve(self.resolver, text)
                 except PathRefusedError as refused:
-                    results[i] = _without_hash(task, refused.verdict, refused.detail)
+                    results[i] = verdicts.unhashed(task, refused.verdict, refused.detail)
                     continue
             plain = None if task.careful else plain_name(text, self.setup.roots)
             if plain is None:
                 later.append(i)
             else:
-                names.setdefault(plain[0], [None] * len(tasks))[i] = plain[1]
-        for root_no, wanted in names.items():
-            states = self._read_small(self.setup.roots[root_no], wanted, unit_no, first)
+                checked = is_checked(task)
+                names.setdefault((plain[0], checked), [None] * len(tasks))[i] = plain[1]
+        for (root_no, checked), wanted in names.items():
+            root, made = (
+                self.setup.roots[root_no],
+                (ONLY_XXH3 if checked else self.setup.algorithms),
+            )
+            most_bytes = self.pace.piece_bytes(WHOLE_FILE_BYTES)
+            states = self.small.read(root, wanted, unit_no, first, made, most_bytes)
             if states is None:
                 self._check_roots()
                 states = [None] * len(tasks)
             for i, state in enumerate(states):
                 if state is not None:
-                    self.read_bytes += state[1]
-                    results[i] = _hashed(tasks[i], *state)
-                if wanted[i] is not None and (state is None or _differs(tasks[i], state[0])):
+                    self._read_bytes += state[1]
+                    found = verdicts.hashed(tasks[i], *state)
+                    results[i] = judge_check(tasks[i], found) if checked else found
+                elif wanted[i] is not None and self.pace.slowed and self._sizes[i] <= most_bytes:
+                    self.pace.give_back(self._sizes[i])
+                if wanted[i] is not None and self._is_open(tasks[i], results[i]):
                     later.append(i)
         return sorted(later)
 
-    def _read_small(
-        self, root: Root, wanted: Sequence[bytes | None], unit_no: int, first: int
-    ) -> Sequence[Small | None] | None:
-        """As `SmallFiles.read`; one by one along the disk, where its heads have to move."""
-        if not self.setup.seek_order:
-            return self.small.read(root, wanted, unit_no, first)
-        places = [
-            (disks.position(root.path + b"/" + name), i, name)
-            for i, name in enumerate(wanted)
-            if name is not None
-        ]
-        states: list[Small | None] = [None] * len(wanted)
-        for _, i, name in sorted(places):
-            self.slot.advance(0)  # raises Stopped
-            found = self.small.read(root, [name], unit_no, first + i)
-            if found is None:
-                return None
-            states[i] = found[0]
-        return states
+    def _is_open(self, task: Task, found: Result | None) -> bool:
+        """Whether more has to be done about a task."""
+        return found is None or (found.sha256 is not None and verdicts.differs(task, found.sha256))
 
     def _read_two(
         self,
@@ -164,10 +218,10 @@ class Inspector:
         places: tuple[int, int],
     ) -> None:
         """Fills in what two large files come to, if both are simple."""
-        if any(tasks[i].careful for i in places):
+        if any(tasks[i].careful or is_checked(tasks[i]) for i in places):
             return
         try:
-            one, other = (self._paths(tasks[i]) for i in places)
+            one, other = (self.alone.paths(tasks[i]) for i in places)
         except PathRefusedError:
             return
 
@@ -176,60 +230,13 @@ class Inspector:
 
         for i, state in zip(places, self.pairs.digest(one, other, note), strict=True):
             if state is not None:
-                self.read_bytes += state.read_bytes
-                results[i] = _from_state(tasks[i], state)
+                self._read_bytes += state.read_bytes
+                results[i] = from_state(tasks[i], state)
         self.slot.note(unit_no, first + places[0])
 
     def _takes_long(self, task: Task) -> bool:
-        try:
-            return self.reader.takes_long(self._paths(task))
-        except PathRefusedError:
-            return False
-
-    def _paths(self, task: Task) -> list[bytes]:
-        text = task.path if self.resolver is None else resolve(self.resolver, task.path)
-        return candidates(text, self.setup.roots)
-
-    def _inspect_alone(self, task: Task, before: Result | None) -> Result:
-        """One file by the long way: streamed, tried again, a new hash confirmed."""
-        reader = self.careful if task.careful else self.reader
-        try:
-            paths = self._paths(task)
-            if before is None:
-                state = reader.digest(paths, self.slot)
-                self.read_bytes += state.read_bytes
-                before = _from_state(task, state)
-            if before.sha256 is not None and _differs(task, before.sha256):
-                return self._confirm_difference(task, paths, reader, before)
-        except (FileProblemError, PathRefusedError) as problem:
-            return _without_hash(task, problem.verdict, problem.detail)
-        return before
-
-    def _confirm_difference(
-        self, task: Task, paths: list[bytes], reader: Reader, before: Result
-    ) -> Result:
-        """Reads past the page cache until two reads agree, or one says that nothing drifted."""
-        seen = [before.sha256 or b""]
-        for _ in range(REREADS):
-            state = reader.digest(paths, self.slot, past_cache=True)
-            self.read_bytes += state.read_bytes
-            again = _from_state(task, state)
-            agreed = state.sha256 == seen[-1]
-            if not agreed:
-                log.warning(
-                    "row %s: two reads of one file disagree: %s, then %s: %s",
-                    task.row_id,
-                    seen[-1].hex(),
-                    state.sha256.hex(),
-                    task.path,
-                    extra=logs.event("reads_disagree", row_id=task.row_id, path=task.path),
-                )
-            if agreed or not _differs(task, state.sha256):
-                return again._replace(reread=True)
-            seen.append(state.sha256)
-        return _without_hash(
-            task, Verdict.UNSTABLE, "reads disagree: " + ", ".join(s.hex() for s in seen)
-        )
+        facts = self.alone.facts(task)
+        return facts is not None and facts.st_size >= files.LONG_READ_BYTES
 
     def _look_twice(
         self, unit_no: int, tasks: Sequence[Task], first: int, results: list[Result]
@@ -245,39 +252,10 @@ class Inspector:
             for i in doubtful:
                 if results[i].verdict == Verdict.NO_FILE:
                     self.slot.note(unit_no, first + i)
-                    results[i] = self._second_look(tasks[i])
+                    results[i] = self.alone.look_again(tasks[i])
             self._check_roots()
-
-    def _second_look(self, task: Task) -> Result:
-        result = self._inspect_alone(task, None)
-        if result.verdict == Verdict.NO_FILE and not task.path.isascii():
-            try:
-                other = other_form(self._paths(task))
-            except PathRefusedError:
-                return result
-            if other is not None:
-                return result._replace(detail=f"{result.detail}; {other}")
-        return result
 
     def _check_roots(self) -> None:
         found = missing_root(self.setup.roots, self.setup.root_sentinel)
         if found is not None:
             raise RootMissingError(found[0], found[1])
-
-
-def _differs(task: Task, sha256: bytes) -> bool:
-    return task.stored_sha256 is not None and task.stored_sha256.lower() != sha256.hex()
-
-
-def _hashed(task: Task, sha256: bytes, size: int, mtime_ns: int, read_at_ns: int) -> Result:
-    if not -BIGINT_MAX <= mtime_ns <= BIGINT_MAX:  # a time before 1677 or after 2262
-        mtime_ns = BIGINT_MAX if mtime_ns > 0 else -BIGINT_MAX
-    return Result(task.row_id, task.path, task.marker, "hashed", sha256, size, mtime_ns, read_at_ns)
-
-
-def _from_state(task: Task, state: FileState) -> Result:
-    return _hashed(task, state.sha256, state.size_bytes, state.mtime_ns, state.read_at_ns)
-
-
-def _without_hash(task: Task, verdict: str, detail: str | None) -> Result:
-    return Result(task.row_id, task.path, task.marker, str(verdict), detail=detail)

@@ -10,9 +10,9 @@ from fasthash import logs
 from fasthash.commits import Commits
 from fasthash.fixity import LeasedRange, Task, Verdict
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, ranges_wanted, rows_to_keep
+from fasthash.manners import Manners
 from fasthash.seat import Seat
-from fasthash.store import catalog as catalogs
-from fasthash.store import leases, planning
+from fasthash.store import leases, planning, rows
 from fasthash.store.session import Connection
 from fasthash.supply import Supply
 
@@ -24,8 +24,9 @@ POLL_S = 0.2
 class Leasing:
     """Keeps a supply filled from the checkpoint table."""
 
-    def __init__(self, seat: Seat, supply: Supply, commits: Commits) -> None:
+    def __init__(self, seat: Seat, supply: Supply, commits: Commits, manners: Manners) -> None:
         self.seat = seat
+        self.manners = manners
         self.supply = supply
         self.commits = commits
         self._connection_no = seat.connections  # whose view of the ledger ours rests on
@@ -43,14 +44,24 @@ class Leasing:
             if finished:
                 await self._finish(finished)
                 supply.wake()
+            if self.manners.hold is not None and self.manners.hold.is_long:
+                await self._give_back()
             if await self._lease_more():
                 continue
-            idle = supply.running_out and not supply.holdings
+            idle = supply.running_out and not supply.holdings and supply.held is None
             if idle and await seat.ledger.call(leases.is_planned_and_done, seat.run_id):
                 supply.close()
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(supply.changed.wait(), POLL_S)
+
+    async def _give_back(self) -> None:
+        """Leaves to others what cannot be worked on for long; a file half read is kept."""
+        idle = self.supply.idle_ranges()
+        if idle:
+            seat = self.seat
+            self.supply.drop(idle)
+            await seat.ledger.call(leases.give_back, seat.run_id, seat.holder_id, idle)
 
     async def _lease_more(self) -> bool:
         """Leases what will be needed next, planning more where nothing waits; whether it did."""
@@ -65,7 +76,7 @@ class Leasing:
         if not granted and await seat.ledger.call(
             planning.plan_more,
             seat.catalog,
-            seat.run_id,
+            seat.due,
             settings.types,
             settings.range_rows,
             2 * wanted,
@@ -125,7 +136,7 @@ class Leasing:
     async def _read(self, leased: LeasedRange, *, with_segments: bool) -> list[Task]:
         seat = self.seat
         return await seat.ledger.call(
-            catalogs.read_range, seat.catalog, seat.run_id, leased, with_segments=with_segments
+            rows.read_range, seat.catalog, seat.due, leased, with_segments=with_segments
         )
 
     async def _finish(self, finished: list[LeasedRange]) -> None:

@@ -14,13 +14,20 @@ from fasthash.errors import PreflightFailed
 from fasthash.fixity import Root
 from fasthash.progress import Progress
 from fasthash.resolver import load_resolver
-from fasthash.store import preflight, session
+from fasthash.store import preflight, session, strain
 from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
 
 
-def run_job(settings: Settings, progress: Progress) -> Finished:
+def run_job(
+    settings: Settings, progress: Progress, reload: coordinator.Reload | None = None
+) -> Finished:
     """Checks everything that can be checked, then runs.
+
+    Args:
+        settings: what to do.
+        progress: shown to whoever waits.
+        reload: as for `coordinator.run`.
 
     Raises:
         FasthashError: nothing was begun.
@@ -36,7 +43,7 @@ def run_job(settings: Settings, progress: Progress) -> Finished:
         settings = replace(settings, workers=disks.best_workers(roots, cores, settings.disk))
     if settings.dry_run:
         return asyncio.run(DryRun(settings, catalog, roots, progress).run())
-    return asyncio.run(coordinator.run(settings, catalog, roots, progress))
+    return asyncio.run(coordinator.run(settings, catalog, roots, progress, reload))
 
 
 def check(settings: Settings) -> tuple[Catalog, list[Root]]:
@@ -55,9 +62,12 @@ def check(settings: Settings) -> tuple[Catalog, list[Root]]:
             writing=writing,
             update_function=settings.update_function,
         )
-        if writing:
+        if writing or settings.scrub is not None or settings.precheck != "off":
             preflight.check_ledger(connection)
+        if writing:
             preflight.hint_at_indexes(connection, catalog)
+        if settings.courtesy.most_replication_lag_s:
+            strain.check_visible(connection)
         preflight.check_types(connection, catalog, settings.types)
         names = list(settings.roots) or registered_roots(connection)
     return catalog, find_roots(names, settings.root_sentinel)

@@ -31,18 +31,19 @@ def open_run(
     limit: int | None,
     *,
     restart: bool,
+    older_than_s: float = 0.0,
 ) -> Opened:
     """Finds or makes the run.
 
     Raises:
-        OtherRunUnfinished: an unfinished run of another kind, filter or digest, or one that
-            looks for its files elsewhere, is in the way.
+        OtherRunUnfinished: an unfinished run of the same kind, but of another filter or digest,
+            or one that looks for its files elsewhere, is in the way.
         ConfigError: `restart`, while others work on the unfinished run.
     """
     while True:
-        found = leases.find_open_run(connection, catalog)
+        found = leases.find_open_run(connection, catalog, identity.kind)
         if found is None:
-            run_id = leases.create_run(connection, catalog, identity, limit)
+            run_id = leases.create_run(connection, catalog, identity, limit, older_than_s)
             if run_id is not None:
                 return Opened(run_id, "new")
             continue  # another process was quicker: join it
@@ -61,13 +62,13 @@ def open_run(
         return Opened(found.run_id, "resumed")
 
 
+def _what(run: RunIdentity) -> tuple[object, ...]:
+    return (run.kind, sorted(run.types), run.algorithm, run.since, run.sample, run.missing)
+
+
 def _check_same(found: OpenRun, wanted: RunIdentity) -> None:
     theirs = found.identity
-    same = (theirs.kind, sorted(theirs.types), theirs.algorithm) == (
-        wanted.kind,
-        sorted(wanted.types),
-        wanted.algorithm,
-    )
+    same = _what(theirs) == _what(wanted)
     # On another host the same files may lie elsewhere.
     files = theirs.host != wanted.host or sorted(theirs.roots or wanted.roots) == sorted(
         wanted.roots
@@ -85,6 +86,17 @@ def _check_same(found: OpenRun, wanted: RunIdentity) -> None:
     what = [theirs.kind, ", ".join(theirs.types) or "all types", theirs.algorithm]
     words = ["fasthash", "run" if theirs.kind == "backfill" else theirs.kind]
     words += [word for name in theirs.types for word in ("--type", shlex.quote(name))]
+    if theirs.algorithm != "sha256":
+        words += ["--algorithm", theirs.algorithm]
+    if theirs.since is not None:
+        words += ["--since", theirs.since]
+    if theirs.sample is not None:
+        what.append(f"sample {theirs.sample}")
+        share, _, seed = theirs.sample.partition(" of seed ")
+        words += ["--sample", share, "--seed", shlex.quote(seed)]
+    if theirs.missing:
+        what.append("only missing files")
+        words.append("--missing")
     if not files:
         what.append(f"files in {', '.join(theirs.roots)}")
         words += [word for root in theirs.roots for word in ("--root", shlex.quote(root))]

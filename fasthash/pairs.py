@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 from fasthash import files
-from fasthash.files import WHOLE_FILE_BYTES, FileState, Opened, Reader, moved
+from fasthash.files import WHOLE_FILE_BYTES, FileState, Opened, Reader, advise, moved
+from fasthash.hashing import ONLY_SHA256, Digests
 from fasthash.pagecache import Visit
 from fasthash.problems import FileProblemError
+from fasthash.watching import Watch
 
 BLOCK_BYTES = 64
 # FIPS 180-4, 5.3.3, in the order that the processor keeps the words in: FEBA HGDC.
@@ -46,12 +48,13 @@ class _Half:
     def ended(self) -> bool:
         return self.failed or self.read_bytes >= self.size_bytes
 
-    def next_blocks(self) -> memoryview | bytes:
+    def next_blocks(self, pace: Watch) -> memoryview | bytes:
         """What is to be hashed next: whole blocks, with the padding at the end."""
         if self.ended:
             return b""
+        most = pace.allow(len(self.buffer))  # a multiple of a page
         try:
-            got = os.readv(self.opened.descriptor, [self.buffer])
+            got = os.readv(self.opened.descriptor, [self.buffer[:most]])
         except OSError:
             got = 0
         self.read_bytes += got
@@ -68,8 +71,9 @@ class _Half:
             return None
         f, e, b, a, h, g, d, c = struct.unpack("<8I", self.state)
         digest = struct.pack(">8I", a, b, c, d, e, f, g, h)
-        facts, at_ns = self.opened.facts, self.opened.read_at_ns
-        return FileState(digest, facts.st_size, facts.st_mtime_ns, at_ns, self.read_bytes)
+        return FileState(
+            Digests(digest), self.opened.facts, self.opened.read_at_ns, self.read_bytes
+        )
 
 
 def padding(size_bytes: int) -> bytes:
@@ -81,9 +85,10 @@ def padding(size_bytes: int) -> bytes:
 class Pairs:
     """Reads two files in turn and hashes them together, where the machine can."""
 
-    def __init__(self, reader: Reader, native: ModuleType | None) -> None:
+    def __init__(self, reader: Reader, native: ModuleType | None, pace: Watch) -> None:
         self._reader = reader
-        self._native = native
+        self._native = native if reader.algorithms == ONLY_SHA256 else None
+        self._pace = pace
         self._buffers: list[bytearray] = []
 
     def digest(
@@ -125,7 +130,7 @@ class Pairs:
         facts = opened.facts
         if facts.st_size <= WHOLE_FILE_BYTES or facts.st_nlink != 1 or opened.racy:
             return None
-        os.posix_fadvise(opened.descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        advise(opened.descriptor, self._pace)
         visit = Visit(opened.descriptor, facts.st_size)
         stack.callback(visit.end)
         while len(self._buffers) <= place:
@@ -137,7 +142,7 @@ class Pairs:
         for place, half in enumerate(halves):
             if not half.ended:
                 note(place, half.since_ns, half.read_bytes)
-            blocks.append(half.next_blocks())
+            blocks.append(half.next_blocks(self._pace))
         if self._native is not None:
             self._native.hash_blocks(halves[0].state, blocks[0], halves[1].state, blocks[1])
         for half in halves:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from fasthash import logs, parts
 from fasthash.errors import WorkersFailed
-from fasthash.fixity import Part, RootGone, Task, Unit
+from fasthash.fixity import Part, Returned, RootGone, Task, Unit
+from fasthash.gate import Gate
 from fasthash.process import Child
 from fasthash.slot import Activity, Slot
 from fasthash.supply import Supply
@@ -97,7 +98,9 @@ class Pool:
         setup: what each worker has to know.
         supply: where units come from.
         deliver: takes each part, with the tasks it answers; it may wait, and the worker with it.
+        gate: what workers look at before they read.
         root_gone: told that a root vanished.
+        returned: told that a unit may not be read now.
     """
 
     def __init__(
@@ -105,12 +108,16 @@ class Pool:
         setup: WorkerSetup,
         supply: Supply,
         deliver: Deliver,
+        gate: Gate,
         root_gone: Callable[[RootGone], None],
+        returned: Callable[[Returned], None],
     ) -> None:
         self.setup = setup
         self.supply = supply
         self.deliver = deliver
+        self.gate = gate
         self.root_gone = root_gone
+        self.returned = returned
         self.workers: dict[int, Worker] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._numbers = itertools.count()
@@ -190,8 +197,9 @@ class Pool:
         process = await Child.start(
             "fasthash.worker",
             str(slot.descriptor),
+            str(self.gate.descriptor),
             with_secrets=False,
-            descriptors=(slot.descriptor,),
+            descriptors=(slot.descriptor, self.gate.descriptor),
         )
         worker = Worker(process, slot)
         self.workers[number] = worker
@@ -218,11 +226,14 @@ class Pool:
             message = await worker.process.receive()
             if isinstance(message, Part):
                 await self._take_part(worker, message)
-            elif isinstance(message, RootGone):
+            elif isinstance(message, RootGone | Returned):
                 held = worker.units.pop(message.unit_no, None)
+                if isinstance(message, RootGone):
+                    self.root_gone(message)
+                else:
+                    self.returned(message)
                 if held is not None:
                     self.supply.give_back(held.unit, held.done)
-                self.root_gone(message)
             else:
                 return worker.replaced
 

@@ -7,15 +7,21 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fasthash import disks
-from fasthash.config import Settings
+from fasthash.config import Scrub, Settings
 from fasthash.desk import Desk
+from fasthash.errors import PreflightFailed
 from fasthash.fixity import Counts, Root
+from fasthash.gate import Gate, HostRate, host_rate_path
+from fasthash.hashing import Algorithms
 from fasthash.opening import open_run
-from fasthash.store import leases, reports
+from fasthash.parsing import marker_text
+from fasthash.store import leases, reports, states
 from fasthash.store.catalog import Catalog
+from fasthash.store.due import Due
 from fasthash.store.leases import RunIdentity
 from fasthash.store.results import Target
 from fasthash.store.session import Connection, Session
@@ -35,6 +41,7 @@ class Start:
     counts: Counts
     rows_expected: int | None
     only_unmet: bool
+    orders: dict[str, Any]
 
 
 class Seat:
@@ -51,6 +58,9 @@ class Seat:
         self.roots = tuple(roots)
         self.run_id = 0
         self.holder_id = 0
+        self.due = Due()
+        self.gate = Gate.create(settings.courtesy.budget_bytes)
+        self.host_rate: HostRate | None = None
         self.ledger = Desk(
             Session(settings.dsn, "coordinator", settings.db_timeout_s, self._connected)
         )
@@ -70,25 +80,39 @@ class Seat:
         opened = await self.ledger.call(
             open_run,
             self.catalog,
-            RunIdentity(
-                "backfill",
-                settings.types,
-                roots=tuple(r.real_path.decode(errors="backslashreplace") for r in self.roots),
-                resolver=settings.resolver,
-                host=host,
-            ),
+            identity(settings, self.roots, host),
             settings.limit,
             restart=settings.restart,
+            older_than_s=settings.scrub.older_than_s if settings.scrub else 0.0,
         )
         self.run_id = opened.run_id
         self.holder_id = await self.ledger.call(leases.add_holder, self.run_id, host, os.getpid())
         await self.pulse.call(leases.live_holders, self.run_id)  # connects
         run = await self.ledger.call(reports.read_run, self.run_id)
+        self.due = await self.ledger.call(find_due, self.catalog, settings, run)
+        self._share_rate(run, opened.how)
+        if self.due.remembers:
+            await self.counter.call(
+                states.fold_journal, self.catalog, self.due.catalog_no, self.run_id
+            )
         counts = await self.ledger.call(reports.read_counts, self.run_id)
         total = sum(counts.values(), Counts())
+        only_unmet = self.due.is_scrub or run["pass_no"] > 0
         return Start(
-            opened.run_id, opened.how, total, run["rows_expected"], only_unmet=run["pass_no"] > 0
+            opened.run_id, opened.how, total, run["rows_expected"], only_unmet, run["orders"]
         )
+
+    def _share_rate(self, run: dict[str, Any], how: str) -> None:
+        """Meets the others of this run on this host where its rates are kept."""
+        key = f"{self.catalog.key} {run['run_id']} {run['started_at']}"
+        try:
+            self.host_rate = HostRate(host_rate_path(key))
+        except OSError as error:
+            raise PreflightFailed(f"the rate cannot be shared with others: {error}") from error
+        courtesy = self.settings.courtesy
+        rates = (courtesy.rate_bytes_per_s, courtesy.files_per_s)
+        if how != "joined" or any(rates):
+            self.host_rate.set_rates(*rates)
 
     def _connected(self, connection: Connection) -> None:
         self.connections += 1
@@ -98,7 +122,9 @@ class Seat:
 
     def worker_setup(self) -> WorkerSetup:
         """What workers are told: nothing of the database."""
-        return worker_setup(self.settings, self.roots)
+        setup = worker_setup(self.settings, self.roots)
+        path = self.host_rate.path if self.host_rate is not None else None
+        return replace(setup, host_rate_path=path)
 
     def writer_setup(self) -> WriterSetup:
         """What the writer is told."""
@@ -107,7 +133,10 @@ class Seat:
             self.catalog,
             self.run_id,
             self.holder_id,
-            overwrite_drift=settings.on_drift == "overwrite",
+            settings.drift_policy,
+            self.due.catalog_no,
+            self.due.remembers,
+            settings.blake3,
         )
         return WriterSetup(settings.dsn, settings.db_timeout_s, target, settings.log_format)
 
@@ -117,6 +146,9 @@ class Seat:
         closing = [threading.Thread(target=desk.close, daemon=True) for desk in desks]
         for thread in closing:
             thread.start()
+        if self.host_rate is not None:
+            self.host_rate.close()
+        self.gate.close()
         until = time.monotonic() + CLOSE_S
         for thread in closing:
             thread.join(max(0.0, until - time.monotonic()))
@@ -132,4 +164,43 @@ def worker_setup(settings: Settings, roots: Sequence[Root]) -> WorkerSetup:
         settings.resolver,
         settings.log_format,
         bool(disks.rotational_devices(roots, settings.disk)),
+        Algorithms(blake3=settings.blake3, xxh3=settings.precheck == "xxh3"),
+        settings.courtesy.nice,
+        settings.courtesy.ionice,
+    )
+
+
+def identity(settings: Settings, roots: Sequence[Root], host: str) -> RunIdentity:
+    """What has to be the same for an unfinished run to go on."""
+    scrub = settings.scrub or Scrub()
+    sample = f"{scrub.sample:g} of seed {scrub.seed}" if scrub.sample < 1 else None
+    return RunIdentity(
+        settings.kind,
+        settings.types,
+        settings.algorithm,
+        settings.since,
+        sample,
+        scrub.missing,
+        tuple(r.real_path.decode(errors="backslashreplace") for r in roots),
+        settings.resolver,
+        host,
+    )
+
+
+def find_due(
+    connection: Connection, catalog: Catalog, settings: Settings, run: dict[str, Any]
+) -> Due:
+    """The rows of a run, as its own row in the ledger says."""
+    scrub = settings.scrub or Scrub()
+    return Due(
+        settings.kind,
+        run["run_id"],
+        states.find_catalog_no(connection, catalog),
+        settings.since,
+        marker_text(run["started_at"]),
+        marker_text(run["cutoff"]),
+        states.last_scrub(connection, catalog),
+        (scrub.seed, scrub.sample) if scrub.sample < 1 else None,
+        "size" if scrub.missing else settings.precheck,
+        settings.blake3,
     )

@@ -12,21 +12,26 @@ import struct
 import time
 from dataclasses import dataclass
 
-from fasthash.files import Stopped
+from fasthash.watching import Stopped
 
 _FIELDS = struct.Struct("<qqqq")  # unit no., index in the unit (-1: none), since (ns), bytes read
+_WAITS_AT = 32
 _STOP_AT = 64
 _SIZE_BYTES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """The file a worker is in: the unit's number, the task's index in it, since when, how far."""
+    """The file a worker is in: the unit's number, the task's index in it, since when, how far.
+
+    `waits` counts how often it was made to wait: it moves where nothing else does.
+    """
 
     unit_no: int
     index: int
     since_s: float
     read_bytes: int
+    waits: int = 0
 
 
 class Slot:
@@ -77,6 +82,17 @@ class Slot:
         if self.stopping:
             raise Stopped
 
+    def wait(self) -> None:
+        """The worker is alive, and has to wait for its turn.
+
+        Raises:
+            Stopped: the coordinator asked for it.
+        """
+        (waits,) = struct.unpack_from("<q", self.memory, _WAITS_AT)
+        struct.pack_into("<q", self.memory, _WAITS_AT, waits + 1)
+        if self.stopping:
+            raise Stopped
+
     @property
     def stopping(self) -> bool:
         """Whether the coordinator asked the worker to stop."""
@@ -89,7 +105,8 @@ class Slot:
     def activity(self) -> Activity | None:
         """The file the worker is (or died) in."""
         unit_no, index, since_ns, read_bytes = _FIELDS.unpack_from(self.memory, 0)
-        return Activity(unit_no, index, since_ns / 1e9, read_bytes) if index >= 0 else None
+        (waits,) = struct.unpack_from("<q", self.memory, _WAITS_AT)
+        return Activity(unit_no, index, since_ns / 1e9, read_bytes, waits) if index >= 0 else None
 
     def close(self) -> None:
         """Gives the memory back."""

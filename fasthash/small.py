@@ -13,12 +13,12 @@ import stat
 import time
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from fasthash import files
+from fasthash import disks, files
 from fasthash.files import OPEN_FLAGS, WHOLE_FILE_BYTES, moved
 from fasthash.fixity import Root
-from fasthash.hashing import digest_many
+from fasthash.hashing import ONLY_SHA256, Algorithms, Digests, digests
 from fasthash.paths import is_inside
 
 # The native code reads a group into this before it hashes it: it should stay in the L2 cache, and
@@ -28,9 +28,14 @@ ARENA_BYTES = 1024 * 1024
 VARIABLE = "FASTHASH_NATIVE"
 
 
-# One state of a small file: digest, size in bytes, modification time and the time before the
-# read, both in nanoseconds. A plain tuple: one is made a file, by the native code mostly.
-Small = tuple[bytes, int, int, int]
+# What the native code is asked for.
+_WANT_SHA256, _WANT_CONTENT = 1, 2
+
+
+# One state of a small file: SHA-256, size in bytes, mtime, time before the read, ctime (all three
+# in nanoseconds), device, inode (signed), and the other digests. A plain tuple: one is made a file,
+# by the native code mostly.
+Small = tuple[bytes | None, int, int, int, int, int, int, Digests | None]
 
 
 class Notes(Protocol):
@@ -40,6 +45,13 @@ class Notes(Protocol):
 
     def note(self, unit_no: int, index: int) -> None:
         """The file is about to be read."""
+
+    def advance(self, read_bytes: int) -> None:
+        """So many more bytes were read.
+
+        Raises:
+            Stopped: the run stops.
+        """
 
 
 def load_native() -> ModuleType | None:
@@ -59,21 +71,28 @@ def load_native() -> ModuleType | None:
 
 
 class SmallFiles:
-    """Reads and hashes groups of small files beneath the roots.
+    """Reads and hashes groups of small files beneath the roots, where heads move along the disk.
 
     A file is left to `files.Reader.digest` where it is not as simple as that: missing, large, not
     regular, unreadable, moving or changed a moment ago, with another name, or a link in its path.
     """
 
-    def __init__(self, roots: Sequence[Root], notes: Notes) -> None:
+    def __init__(self, roots: Sequence[Root], notes: Notes, *, along_disk: bool = False) -> None:
         self._roots = roots
+        self._along_disk = along_disk
         self._notes = notes
         self.native = load_native()
         self._arena = bytearray(ARENA_BYTES)
         self._no_atime = getattr(os, "O_NOATIME", 0)
 
     def read(
-        self, root: Root, names: Sequence[bytes | None], unit_no: int, first: int
+        self,
+        root: Root,
+        names: Sequence[bytes | None],
+        unit_no: int,
+        first: int,
+        algorithms: Algorithms = ONLY_SHA256,
+        most_bytes: int = WHOLE_FILE_BYTES,
     ) -> Sequence[Small | None] | None:
         """One state of each file; None for one that is not that simple.
 
@@ -82,16 +101,45 @@ class SmallFiles:
             names: relative to the root, without `..`; None is left out.
             unit_no: the unit they belong to.
             first: the index of the first of them in the unit.
+            algorithms: the digests to make.
+            most_bytes: the size of a small file, WHOLE_FILE_BYTES at the most.
 
         Returns:
             None in place of everything if the root is not the directory that it was.
         """
         self._notes.note(unit_no, first)
-        found = self._read(root, names, unit_no, first)
+        wish = (unit_no, first, algorithms, most_bytes)
+        if self._along_disk and len(names) > 1:
+            return self._read_along_disk(root, names, *wish)
+        found = self._read(root, names, *wish)
         if self._no_atime and found is not None and not any(found) and self._may_not(root, names):
             self._no_atime = 0  # only for owners and root: from here on without
-            found = self._read(root, names, unit_no, first)
+            found = self._read(root, names, *wish)
         return found
+
+    def _read_along_disk(
+        self,
+        root: Root,
+        names: Sequence[bytes | None],
+        unit_no: int,
+        first: int,
+        algorithms: Algorithms,
+        most_bytes: int,
+    ) -> Sequence[Small | None] | None:
+        """One by one, in the order they lie in."""
+        places = [
+            (disks.position(root.path + b"/" + name), i, name)
+            for i, name in enumerate(names)
+            if name is not None
+        ]
+        states: list[Small | None] = [None] * len(names)
+        for _, i, name in sorted(places):
+            self._notes.advance(0)  # raises Stopped
+            found = self.read(root, [name], unit_no, first + i, algorithms, most_bytes)
+            if found is None:
+                return None
+            states[i] = found[0]
+        return states
 
     def _may_not(self, root: Root, names: Sequence[bytes | None]) -> bool:
         """Whether it is the access time that keeps files from being opened."""
@@ -104,54 +152,68 @@ class SmallFiles:
         return False
 
     def _read(
-        self, root: Root, names: Sequence[bytes | None], unit_no: int, first: int
+        self,
+        root: Root,
+        names: Sequence[bytes | None],
+        unit_no: int,
+        first: int,
+        algorithms: Algorithms,
+        most_bytes: int,
     ) -> Sequence[Small | None] | None:
         if self.native is None or files.between_looks is not None:
-            return self._read_in_python(root, names, unit_no, first)
-        found: list[Small | None] | None = self.native.read_and_hash(
+            contents = self._read_in_python(root, names, unit_no, first, most_bytes)
+            return None if contents is None else [_digested(c, algorithms) for c in contents]
+        others = algorithms._replace(sha256=False)
+        wanted = _WANT_SHA256 * algorithms.sha256 + _WANT_CONTENT * any(others)
+        found: list[Any] | None = self.native.read_and_hash(
             root.path, (root.device, root.inode), names, self._notes.memory, first,
-            (OPEN_FLAGS | self._no_atime, WHOLE_FILE_BYTES, files.RACY_NS), self._arena,
+            (OPEN_FLAGS | self._no_atime, most_bytes, files.RACY_NS), self._arena, wanted,
         )  # fmt: skip
+        if found is not None and any(others):
+            return [f and (*f[:-1], digests(f[-1], others)) for f in found]
         return found
 
     def _read_in_python(
-        self, root: Root, names: Sequence[bytes | None], unit_no: int, first: int
-    ) -> list[Small | None] | None:
+        self,
+        root: Root,
+        names: Sequence[bytes | None],
+        unit_no: int,
+        first: int,
+        most_bytes: int,
+    ) -> list[_Content | None] | None:
         try:
             facts = os.stat(root.path)
         except OSError:
             return None
         if (facts.st_dev, facts.st_ino) != (root.device, root.inode):
             return None
-        read: list[tuple[bytes, int, int] | None] = []
+        read: list[_Content | None] = []
         for i, name in enumerate(names):
             if name is None:
                 read.append(None)
                 continue
             self._notes.note(unit_no, first + i)
-            read.append(self._read_one(root.path + b"/" + name))
-        digests = iter(digest_many([content for content, _, _ in filter(None, read)]))
-        return [r and (next(digests), len(r[0]), r[1], r[2]) for r in read]
+            read.append(self._read_one(root.path + b"/" + name, most_bytes))
+        return read
 
-    def _read_one(self, path: bytes) -> tuple[bytes, int, int] | None:
-        """Content, modification time and the time before the read."""
+    def _read_one(self, path: bytes, most_bytes: int) -> _Content | None:
         try:
             descriptor = os.open(path, OPEN_FLAGS | self._no_atime)
         except (OSError, ValueError):
             return None
         try:
-            return self._content(descriptor)
+            return self._content(descriptor, most_bytes)
         except OSError:
             return None
         finally:
             os.close(descriptor)
 
-    def _content(self, descriptor: int) -> tuple[bytes, int, int] | None:
+    def _content(self, descriptor: int, most_bytes: int) -> _Content | None:
         read_at_ns = time.time_ns()
         facts = os.fstat(descriptor)
         size_bytes = facts.st_size
         plain = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
-        if size_bytes > WHOLE_FILE_BYTES or not plain:
+        if size_bytes > most_bytes or not plain:
             return None
         if not is_inside(os.readlink(b"/proc/self/fd/%d" % descriptor), self._roots):
             return None
@@ -160,4 +222,22 @@ class SmallFiles:
         content = os.read(descriptor, size_bytes + 1)
         still = len(content) == size_bytes and not moved(facts, os.fstat(descriptor))
         racy = read_at_ns - facts.st_ctime_ns < files.RACY_NS
-        return (content, facts.st_mtime_ns, read_at_ns) if still and not racy else None
+        return _Content(content, facts, read_at_ns) if still and not racy else None
+
+
+class _Content(NamedTuple):
+    """What was read of a small file, and its facts before."""
+
+    content: bytes
+    facts: os.stat_result
+    read_at_ns: int
+
+
+def _digested(read: _Content | None, algorithms: Algorithms) -> Small | None:
+    if read is None:
+        return None
+    facts, made = read.facts, digests(read.content, algorithms)
+    return (
+        made.sha256, facts.st_size, facts.st_mtime_ns, read.read_at_ns, facts.st_ctime_ns,
+        facts.st_dev, facts.st_ino, made,
+    )  # fmt: skip

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from fasthash import freshness
 from fasthash.config import NO_TYPE
 from fasthash.fixity import Counts, Outcome
 from fasthash.widths import display_width, shorten
+
+# Why a run was left by plan.
+ENDINGS = {
+    "budget": "the budget is spent",
+    "time": "the time is over",
+    "window": "the window is closed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,9 @@ class RunSummary:
     residual: Mapping[str, int]
     dry_run: bool = False
     catalog: str | None = None
+    open_drifts: int = 0  # of the catalog, of whatever run
+    ended_for: str | None = None  # budget, time or window
+    freshness: Mapping[str, Any] | None = None
 
     @property
     def total(self) -> Counts:
@@ -46,9 +57,10 @@ class RunSummary:
 
     @property
     def exit_status(self) -> int:
-        """0: nothing to look at; 1: drift was found or rows failed."""
+        """0: nothing to look at; 1: drift, decisions that wait, failures, hashed files gone."""
         total = self.total
-        return 1 if total.drifted or total.failed else 0
+        lost = total.no_file if self.kind == "scrub" else 0
+        return 1 if total.drifted or total.failed or self.open_drifts or lost else 0
 
     def as_json(self) -> dict[str, Any]:
         """The summary's stable keys."""
@@ -64,6 +76,9 @@ class RunSummary:
             "by_type": {t: _counts_json(c) for t, c in self.by_name.items()},
             "residual": dict(self.residual),
             "dry_run": self.dry_run,
+            "drift_open": self.open_drifts,
+            "ended_for": self.ended_for,
+            "freshness": self.freshness,
         }
 
 
@@ -77,6 +92,7 @@ def _counts_json(counts: Counts) -> dict[str, Any]:
         "rows_updated": counts.updated,
         "drift_events": counts.drifted,
         "rows_skipped_no_file": counts.no_file,
+        "rows_prechecked": counts.prechecked,
         "outcomes": {str(o): getattr(counts, o) for o in Outcome},
         "rows_gone": counts.gone,
         "bytes_hashed": counts.bytes_hashed,
@@ -90,6 +106,13 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     raise AssertionError("the last unit takes all")
+
+
+def describe_rates(bytes_per_s: float, files_per_s: float) -> str:
+    """`50.0 MB/s`, `20 files/s`, both, or `unlimited`."""
+    parts = [f"{human_bytes(bytes_per_s)}/s"] if bytes_per_s else []
+    parts += [f"{files_per_s:g} files/s"] if files_per_s else []
+    return " and ".join(parts) or "unlimited"
 
 
 def human_seconds(seconds: float) -> str:
@@ -139,6 +162,8 @@ def _notes(summary: RunSummary) -> Iterator[str]:
     total = summary.total
     verb = "would be written" if summary.dry_run else "written"
     yield f"{_rows(total.updated)} {verb}; the hash of {total.drifted:,} differed"
+    if total.prechecked:
+        yield f"{_rows(total.prechecked)} unchanged by the pre-check, which did not hash them"
     if total.gone:
         yield f"{_rows(total.gone)} deleted meanwhile"
     if total.scanned and total.no_file == total.scanned:
@@ -146,8 +171,17 @@ def _notes(summary: RunSummary) -> Iterator[str]:
     if summary.residual:
         parts = ", ".join(f"{n:,} {reason}" for reason, n in summary.residual.items())
         yield f"no verdict: {parts}"
+    command = "scrub" if summary.kind == "scrub" else "run"
+    if summary.open_drifts:
+        yield (
+            f"{summary.open_drifts:,} drift{'' if summary.open_drifts == 1 else 's'} to be decided "
+            "about: `fasthash drift list --open`"
+        )
+    if summary.freshness is not None:
+        yield from freshness.in_words(dict(summary.freshness))
     if summary.state in ("interrupted", "failed") and not summary.dry_run:
-        yield "`fasthash run` goes on from here"
+        why = f"ended, {ENDINGS[summary.ended_for]}; " if summary.ended_for in ENDINGS else ""
+        yield f"{why}`fasthash {command}` goes on from here"
 
 
 def _rows(n: int) -> str:

@@ -263,6 +263,10 @@ class Supply:
             del self.holdings[leased.range_no]
         return found
 
+    def idle_ranges(self) -> list[int]:
+        """Ranges of which nothing is in flight or on its way to the writer."""
+        return [n for n, h in self.holdings.items() if not (h.in_flight or h.unsettled)]
+
     def close(self) -> None:
         """No range will come any more: the pool ends when what is held is done."""
         self.closed = True

@@ -7,11 +7,13 @@ import sys
 import time
 from collections.abc import Iterator
 
-from fasthash import child, logs, parts, wire
-from fasthash.files import Stopped
-from fasthash.fixity import Part, Result, RootGone, Unit
+from fasthash import child, logs, neighbourly, parts, wire
+from fasthash.fixity import Part, Result, Returned, RootGone, Unit
+from fasthash.gate import Gate, HostRate
 from fasthash.inspector import GROUP_FILES, Inspector, RootMissingError, WorkerSetup
+from fasthash.pace import Pace
 from fasthash.slot import Slot
+from fasthash.watching import Stopped
 
 __all__ = ["GROUP_FILES", "WorkerSetup", "main", "process"]
 
@@ -19,8 +21,8 @@ __all__ = ["GROUP_FILES", "WorkerSetup", "main", "process"]
 FLUSH_EVERY_S = 1.0
 
 
-def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone]:
-    """The unit's parts as they become known, in key order.
+def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone | Returned]:
+    """The unit's parts as they become known, in key order; what may not be read now is returned.
 
     Raises:
         Stopped: the run stops; what was found out until then has been yielded.
@@ -28,7 +30,7 @@ def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone]:
     sent = looked_at = 0  # tasks
     pending: list[Result] = []
     sent_at_s = time.monotonic()
-    ending: Stopped | RootMissingError | None = None
+    ending: Stopped | RootMissingError | Returned | None = None
     while looked_at < len(unit.tasks):
         group = unit.tasks[looked_at : looked_at + inspector.group_files]
         try:
@@ -36,6 +38,9 @@ def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone]:
             results = inspector.inspect(unit.unit_no, group, looked_at)
         except (Stopped, RootMissingError) as reason:
             ending = reason
+            break
+        if not results:
+            ending = Returned(unit.unit_no, out_of_budget=inspector.out_of_budget)
             break
         pending += results
         looked_at += len(results)
@@ -47,12 +52,13 @@ def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone]:
         yield _part(unit, sent, pending, inspector)
     if isinstance(ending, RootMissingError):
         yield RootGone(unit.unit_no, os.fsdecode(ending.root.path), ending.detail)
+    elif isinstance(ending, Returned):
+        yield ending
     elif ending is not None:
         raise ending
 
 
 def _part(unit: Unit, done: int, results: list[Result], inspector: Inspector) -> Part:
-    read_bytes, inspector.read_bytes = inspector.read_bytes, 0
     return Part(
         unit.unit_no,
         unit.range_no,
@@ -61,20 +67,26 @@ def _part(unit: Unit, done: int, results: list[Result], inspector: Inspector) ->
         results[-1].row_id,
         len(results),
         parts.pack(results),
-        read_bytes,
+        inspector.take_read_bytes(),
         sweep=unit.sweep,
     )
 
 
 def main() -> None:
-    """Runs until its input ends: arguments are the coordinator's pid and the slot's descriptor."""
+    """Runs until its input ends.
+
+    Arguments are the coordinator's pid and the descriptors of the slot and the gate.
+    """
     child.become_child(int(sys.argv[1]))
     source, sink = child.take_pipes()
     setup = wire.read(source)
     if setup is None:
         return
     logs.set_up(setup.log_format)
-    inspector = Inspector(setup, Slot(int(sys.argv[2])))
+    neighbourly.step_back(setup.nice, setup.ionice)
+    slot, gate = Slot(int(sys.argv[2])), Gate.inherit(int(sys.argv[3]))
+    host = HostRate(setup.host_rate_path) if setup.host_rate_path is not None else None
+    inspector = Inspector(setup, slot, Pace(slot, gate, host))
     try:
         while (unit := wire.read(source)) is not None:
             for message in process(unit, inspector):

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from fasthash import child, faults, logs, wire
 from fasthash import parts as packed
 from fasthash.errors import DatabaseLost
-from fasthash.fixity import Counts, Part
+from fasthash.fixity import Counts, DriftKind, Part
 from fasthash.store import results
 from fasthash.store.results import Tally, Target, UpdateFunctionError
 from fasthash.store.session import (
@@ -198,7 +198,9 @@ class Writer:
 def _log_drift(found: dict[str, Any]) -> None:
     """Loud, and before the commit that makes the overwrite visible."""
     mtime = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found["mtime_ns"] / 1e9))
-    log.warning(
+    level = logging.ERROR if found["kind"] == DriftKind.CORRUPT else logging.WARNING
+    log.log(
+        level,
         "DRIFT row %s: file_sha256 was %s, is %s; file mtime %s; kind %s; %s; path %s",
         found["row_id"],
         found["old_hash"],

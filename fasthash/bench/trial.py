@@ -16,10 +16,10 @@ from typing import BinaryIO, cast
 from fasthash import child, wire
 from fasthash.bench.sample import Sample
 from fasthash.errors import WorkersFailed
-from fasthash.files import Stopped
 from fasthash.fixity import Task
 from fasthash.inspector import GROUP_FILES, Inspector, WorkerSetup
 from fasthash.slot import Slot
+from fasthash.watching import Stopped
 
 READERS = ("readinto", "mmap")
 _DIGEST_BYTES = 4 * 1024 * 1024
@@ -126,7 +126,7 @@ def main() -> None:
 
 def _read(inspector: Inspector, names: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Groups of files as a worker takes them, until told to stop, in the middle of one too."""
-    slot, before, number = inspector.slot, 0, 0
+    slot, number = inspector.slot, 0
     tasks = [Task(str(n), name, None, None) for n, name in enumerate(names)]
     while not slot.stopping:
         for first in range(0, len(tasks), GROUP_FILES):
@@ -138,8 +138,7 @@ def _read(inspector: Inspector, names: Sequence[str]) -> Iterator[tuple[int, int
                 activity = slot.activity()
                 yield 0, activity.read_bytes if activity is not None else 0
                 return
-            yield len(group), inspector.read_bytes - before
-            before = inspector.read_bytes
+            yield len(group), inspector.take_read_bytes()
             if slot.stopping:
                 return
 

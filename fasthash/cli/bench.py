@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fasthash import config
+from fasthash import config, parsing
 from fasthash.cli import tables
 from fasthash.cli.options import CONFIG_GIVEN, Parsed, database_options, find_dsn, json_option
 from fasthash.logs import printable
@@ -59,7 +59,7 @@ class Progress:
 @click.option(
     "--for",
     "budget_s",
-    type=Parsed("TIME", config.parse_duration),
+    type=Parsed("TIME", parsing.parse_duration),
     default="20s",
     show_default=True,
     help="About how long it may take.",

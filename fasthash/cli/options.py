@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fasthash import config, logs
-from fasthash.config import CatalogNames, Settings
+from fasthash import config, logs, parsing, windows
+from fasthash.config import CatalogNames, Courtesy, Settings
 from fasthash.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -20,6 +20,8 @@ LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", 
 
 # In a context's `meta`: the configuration file, if it was given on the command line.
 CONFIG_GIVEN = "fasthash.config"
+# And the one that is used.
+CONFIG_USED = "fasthash.config.used"
 # `--dsn embedded:NAME`
 EMBEDDED = "embedded:"
 
@@ -67,6 +69,7 @@ def _load_file(ctx: click.Context, param: click.Parameter, value: str | None) ->
         ctx.meta[CONFIG_GIVEN] = value
     path = value or config.find_file(os.environ)
     if path is not None:
+        ctx.meta[CONFIG_USED] = os.path.abspath(path)
         content = config.load_file(path, CONFIG_KEYS)
         ctx.default_map = {**content, **(ctx.default_map or {})}
 
@@ -110,14 +113,17 @@ CONFIG_KEYS = frozenset(
     {
         "dsn", "table", "id_column", "type_column", "path_column", "metadata_column", "roots",
         "root_sentinel", "resolver", "update_function", "workers", "range_rows", "chunk_size",
-        "reader", "disk", "on_drift", "db_timeout", "lease_ttl", "log_format",
+        "reader", "disk", "on_drift", "db_timeout", "lease_ttl", "log_format", "algorithm",
+        "precheck", "since", "rate", "files_rate", "windows", "timezone", "wait", "budget",
+        "for_time", "pause_file", "nice", "ionice", "max_io_pressure", "max_replication_lag",
+        "max_wal_backlog", "older_than", "sample", "seed",
     }
 )  # fmt: skip
 
 
 def catalog_names(values: dict[str, Any]) -> CatalogNames:
     """The catalog's names from a command's parameters."""
-    schema, table = config.parse_table(values["table"])
+    schema, table = parsing.parse_table(values["table"])
     return CatalogNames(
         table,
         schema,
@@ -168,6 +174,40 @@ def set_up_logs(values: dict[str, Any]) -> None:
     logs.set_up(values.get("log_format", "text"), level)
 
 
+def _courtesy(values: dict[str, Any]) -> Courtesy:
+    windows.check(values["windows"])
+    windows.find_zone(values["timezone"])
+    return Courtesy(
+        rate_bytes_per_s=values["rate"],
+        files_per_s=values["files_rate"],
+        windows=tuple(values["windows"]),
+        timezone=values["timezone"],
+        waits=values["wait"],
+        nice=values["nice"],
+        ionice=values["ionice"],
+        pause_file=values["pause_file"],
+        most_io_pressure=values["max_io_pressure"],
+        most_replication_lag_s=values["max_replication_lag"],
+        most_wal_backlog=values["max_wal_backlog"],
+        budget_bytes=values["budget"] or 0,
+        for_s=values["for_time"] or 0.0,
+    )
+
+
+def reload_rates(ctx: click.Context) -> Callable[[], tuple[float, float]] | None:
+    """What reads the rates (bytes and files a second) in the configuration file again, if any."""
+    path = ctx.meta.get(CONFIG_USED)
+    if path is None:
+        return None
+
+    def reload() -> tuple[float, float]:
+        content = config.load_file(path, CONFIG_KEYS)
+        rate, files_rate = (str(content.get(key, "off")) for key in ("rate", "files_rate"))
+        return parsing.parse_rate(rate), parsing.parse_files_rate(files_rate)
+
+    return reload
+
+
 def settings_from(values: dict[str, Any], dsn: str) -> Settings:
     """The settings of a run from a command's parameters."""
     return Settings(
@@ -183,6 +223,11 @@ def settings_from(values: dict[str, Any], dsn: str) -> Settings:
         reader=values["reader"],
         disk=values["disk"],
         on_drift=values["on_drift"],
+        precheck=values["precheck"],
+        blake3=values["algorithm"] == "sha256,blake3",
+        since=values["since"],
+        scrub=values.get("scrub"),
+        courtesy=_courtesy(values),
         types=tuple(values["types"]),
         limit=values["limit"],
         dry_run=values["dry_run"],

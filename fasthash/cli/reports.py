@@ -1,12 +1,10 @@
-"""`fasthash status`, `summary`, `residual` and `drift list`: what runs have left in the ledger."""
+"""`fasthash status`, `summary` and `residual`: what runs have left in the ledger."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -15,15 +13,11 @@ from fasthash.cli import tables
 from fasthash.cli.options import Parsed, database_options, find_dsn, json_option, option
 from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
-from fasthash.fixity import RESIDUAL_REASONS, DriftKind
+from fasthash.fixity import RESIDUAL_REASONS
 from fasthash.logs import printable
-from fasthash.widths import shorten
 
 if TYPE_CHECKING:
     from fasthash.store.session import Connection, Row
-
-# What a stored hash may be is up to who stored it; in text no more of it is shown than this.
-MOST_OF_A_HASH = 130
 
 LARGEST_RUN = 2**63 - 1
 
@@ -39,15 +33,15 @@ def _parse_run(text: str) -> int:
     return int(text)
 
 
-_run_number = Parsed("RUN", _parse_run)
-run_argument = click.argument("run_id", metavar="[RUN]", required=False, type=_run_number)
+run_number = Parsed("RUN", _parse_run)
+run_argument = click.argument("run_id", metavar="[RUN]", required=False, type=run_number)
 
 
-_table_option = option("--table", help="Of this catalog table.  [default: whichever was last]")
+table_option = option("--table", help="Of this catalog table.  [default: whichever was last]")
 
 
 @contextlib.contextmanager
-def _ledger(dsn: str | None, purpose: str) -> Iterator[Connection]:
+def ledger(dsn: str | None, purpose: str) -> Iterator[Connection]:
     from fasthash.store import schema, session  # noqa: PLC0415
 
     with session.connect_once(find_dsn(dsn, make=False), purpose) as connection:
@@ -58,7 +52,7 @@ def _ledger(dsn: str | None, purpose: str) -> Iterator[Connection]:
 @click.command()
 @run_argument
 @database_options
-@_table_option
+@table_option
 @json_option
 def status_command(run_id: int | None, dsn: str | None, table: str | None, as_json: bool) -> None:
     """Show what a run is doing: the latest, or run number RUN.
@@ -69,7 +63,7 @@ def status_command(run_id: int | None, dsn: str | None, table: str | None, as_js
     from fasthash.cli.screen import status_text  # noqa: PLC0415
     from fasthash.store import reports  # noqa: PLC0415
 
-    with _ledger(dsn, "status") as connection:
+    with ledger(dsn, "status") as connection:
         status = reports.read_status(connection, reports.resolve_run(connection, run_id, table))
     with tables.standard_output() as out:
         if as_json:
@@ -81,7 +75,7 @@ def status_command(run_id: int | None, dsn: str | None, table: str | None, as_js
 @click.command()
 @run_argument
 @database_options
-@_table_option
+@table_option
 @json_option
 def summary_command(run_id: int | None, dsn: str | None, table: str | None, as_json: bool) -> None:
     """Show what a run came to: the latest, or run number RUN.
@@ -91,7 +85,7 @@ def summary_command(run_id: int | None, dsn: str | None, table: str | None, as_j
     from fasthash.store import reports  # noqa: PLC0415
     from fasthash.summary import as_text  # noqa: PLC0415
 
-    with _ledger(dsn, "summary") as connection:
+    with ledger(dsn, "summary") as connection:
         summary = reports.read_summary(connection, reports.resolve_run(connection, run_id, table))
     with tables.standard_output() as out:
         if as_json:
@@ -103,7 +97,7 @@ def summary_command(run_id: int | None, dsn: str | None, table: str | None, as_j
 @click.command()
 @run_argument
 @database_options
-@_table_option
+@table_option
 @click.option(
     "--reason",
     metavar="REASON",
@@ -137,7 +131,7 @@ def residual_command(
         raise click.UsageError("--json and --csv exclude each other", click.get_current_context())
     from fasthash.store import reports  # noqa: PLC0415
 
-    with _ledger(dsn, "residual") as connection:
+    with ledger(dsn, "residual") as connection:
         run_id = reports.resolve_run(connection, run_id, table)
         found = reports.iterate_residual(connection, run_id, reason)
         with contextlib.closing(found) as rows, tables.standard_output(exact=as_csv) as out:
@@ -170,90 +164,11 @@ def _write_csv(out: TextIO, rows: Iterable[Row]) -> None:
 
 def _write_residual(out: TextIO, rows: Iterable[Row]) -> int:
     cells = (
-        (r["row_id"], _type(r["artifact_type"]), r["path"], r["reason"], r["detail"] or "")
+        (r["row_id"], type_name(r["artifact_type"]), r["path"], r["reason"], r["detail"] or "")
         for r in rows
     )
     return tables.write_table(out, RESIDUAL_LAYOUT, cells, tables.list_columns())
 
 
-def _type(name: str | None) -> str:
+def type_name(name: str | None) -> str:
     return NO_TYPE if name is None else name
-
-
-@click.group(no_args_is_help=False)
-def drift_command() -> None:
-    """Look at stored hashes that differed from the file's."""
-
-
-@drift_command.command("list")
-@database_options
-@_table_option
-@click.option("--run", "run_id", type=_run_number, help="Only what this run found.")
-@click.option("--kind", type=click.Choice([str(k) for k in DriftKind]), help="Only this kind.")
-@click.option("--open", "only_open", is_flag=True, help="Only those not decided yet.")
-@json_option
-def drift_list_command(
-    dsn: str | None,
-    table: str | None,
-    run_id: int | None,
-    kind: str | None,
-    only_open: bool,
-    as_json: bool,
-) -> None:
-    """List drifts in the order they were found, of all runs.
-
-    \b
-    modified  size or mtime of the file have moved since the marker was set
-    corrupt   they have not, yet the content differs: bit rot
-    unknown   there was no marker to compare with
-    """
-    from fasthash.store import reports  # noqa: PLC0415
-
-    with _ledger(dsn, "drift") as connection:
-        if run_id is not None:
-            reports.read_run(connection, run_id)
-            table = None
-        found = reports.iterate_drift(connection, run_id, kind, table, only_open=only_open)
-        with contextlib.closing(found) as rows, tables.standard_output() as out:
-            if as_json:
-                tables.write_json_array(out, rows)
-            else:
-                _write_drifts(out, rows)
-
-
-def _write_drifts(out: TextIO, rows: Iterable[Row]) -> None:
-    kinds: Counter[str] = Counter()
-    for row in rows:
-        kinds[row["kind"]] += 1
-        print("\n".join(map(printable, _drift_lines(row))), end="\n\n", file=out)
-    total = sum(kinds.values())
-    parts = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items()))
-    print(f"{total:,} drift{'' if total == 1 else 's'}: {parts}" if total else "no drift", file=out)
-
-
-def _drift_lines(row: Row) -> list[str]:
-    """One drift: a heading and its evidence; control characters are still in it."""
-    old_size, new_size = row["old_size_bytes"], row["new_size_bytes"]
-    before = "not known" if old_size is None else f"{old_size:,}"
-    lines = [
-        f"drift {row['drift_id']}: row {row['row_id']} ({_type(row['artifact_type'])}),"
-        f" run {row['run_id']}: {row['kind']}, {row['resolution']}",
-        f"  path    {row['path']}",
-        f"  old     {shorten(printable(row['old_hash']), MOST_OF_A_HASH)}",
-        f"  new     {row['new_hash']}",
-        f"  bytes   {new_size:,}, before {before}",
-        f"  mtime   {_utc(row['file_mtime'])}",
-        f"  found   {_utc(row['found_at'])}",
-    ]
-    if row["old_marker"] is not None:
-        lines.append(f"  marker  {shorten(printable(row['old_marker']), MOST_OF_A_HASH)}")
-    if row["resolved_at"] is not None or row["resolved_by"] is not None:
-        who = row["resolved_by"] or "(unknown)"
-        lines.append(f"  settled {_utc(row['resolved_at'])} by {who}")
-    if row["comment"] is not None:
-        lines.append(f"  comment {row['comment']}")
-    return lines
-
-
-def _utc(time: datetime | None) -> str:
-    return "(unknown)" if time is None else f"{time:%Y-%m-%d %H:%M:%S} UTC"

@@ -29,14 +29,100 @@ a.{type} IS NULL
 -- Fragment: rows behind an id.
 AND a.{id} > %(after_id)s::text::{id_type}
 
--- name: unmet
--- Fragment: rows that lack the marker, and that this run has no residual and no held drift for.
+-- name: marker
+-- Fragment: the marker, compared byte by byte: ISO 8601 in UTC sorts as the times do. (Of a marker
+-- with another offset the order is wrong by that offset, which is at most 14 hours.)
+(a.{metadata} ->> 'file_sha256_computed_at') COLLATE "C"
+
+-- name: due_unmarked
+-- Fragment: rows that a backfill is for.
 AND (a.{metadata} ->> 'file_sha256_computed_at') IS NULL
+
+-- name: due_since
+-- Fragment: the same, where older markers count as absent.
+AND coalesce({marker} < %(since)s, true)
+
+-- name: due_scrub
+-- Fragment: rows that a scrub is for: marked before the cutoff, or known to be bad. Markers that
+-- are younger than the run's beginning (and those of the future) are fresh.
+AND {marker} < %(started)s
+AND ({marker} < %(cutoff)s
+     OR a.{id}::text IN (
+        SELECT d.row_id FROM fasthash.drift d JOIN fasthash.run r ON r.run_id = d.run_id
+        WHERE d.resolution = 'open' AND r.catalog = %(catalog)s
+        UNION ALL
+        SELECT x.row_id FROM fasthash.residual x WHERE x.run_id = %(last_scrub)s))
+
+-- name: in_sample
+-- Fragment: a share of all rows that is the same whenever the seed is.
+AND ('x' || left(md5(%(seed)s || ':' || a.{id}::text), 8))::bit(32)::bigint < %(share)s
+
+-- name: not_met
+-- Fragment: rows that this run has no residual and no held drift for.
 AND NOT EXISTS (
     SELECT FROM fasthash.residual r WHERE r.run_id = %(run_id)s AND r.row_id = a.{id}::text)
 AND NOT EXISTS (
     SELECT FROM fasthash.drift d
     WHERE d.run_id = %(run_id)s AND d.row_id = a.{id}::text AND d.resolution = 'open')
+
+-- name: not_seen
+-- Fragment: rows that this run has not looked at, whatever their markers say.
+AND NOT EXISTS (
+    SELECT FROM fasthash.file_state f
+    WHERE f.row_id = a.{id}::text AND f.catalog_no = %(catalog_no)s AND f.run_id = %(run_id)s)
+
+-- name: fresh_marked
+-- Fragment: whether a row that is read is fresh already.
+a.{metadata} ->> 'file_sha256_computed_at' IS NOT NULL
+
+-- name: fresh_since
+-- Fragment: the same, where older markers count as absent.
+{marker} >= %(since)s
+
+-- name: fresh_scrub
+-- Fragment: the same for a scrub.
+{marker} >= %(started)s
+
+-- name: in_range
+-- Fragment: the rows of a range that has a list of them; whose marker was taken away is no row of a
+-- scrub any more.
+AND a.{id} IN (
+    SELECT unnest(c.row_ids)::{id_type}
+    FROM fasthash.checkpoint c WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s)
+AND {marker} IS NOT NULL
+
+-- name: known_nothing
+-- Fragment: without a pre-check.
+NULL, NULL, NULL, NULL, NULL, NULL
+
+-- name: known_size
+-- Fragment: the size alone, where it is a number that a file can have.
+CASE WHEN a.{metadata} ->> 'file_size_bytes' ~ '^[0-9]{{1,18}}$' {and_hash}
+     THEN (a.{metadata} ->> 'file_size_bytes')::bigint END, NULL, NULL, NULL, NULL, NULL
+
+-- name: known_stamps
+-- Fragment: the stamps of the file when the row's hash was made. A stamp younger than 2 s at that
+-- time is not trusted: the file may have been changed again within it.
+CASE WHEN f.read_at_ns - greatest(f.mtime_ns, f.ctime_ns) >= 2000000000 {and_hash}
+     THEN f.size_bytes END, f.mtime_ns, f.ctime_ns, f.device, f.inode, NULL
+
+-- name: known_xxh3
+-- Fragment: the XXH3 of the content that the row's hash is of.
+CASE WHEN f.xxh3 IS NOT NULL {and_hash} THEN f.size_bytes END, NULL, NULL, NULL, NULL, f.xxh3
+
+-- name: and_hash
+-- Fragment: nothing is spared where a digest is missing.
+AND a.{metadata} ->> 'file_sha256' ~ '^[0-9a-fA-F]{{64}}$'
+
+-- name: and_blake3
+-- Fragment: the same for the second digest, where it is asked for.
+AND a.{metadata} ? 'file_blake3'
+
+-- name: with_state
+-- Fragment: what is known of a row's file, if it is known of the hash that the row has now.
+LEFT JOIN fasthash.file_state f
+       ON f.row_id = a.{id}::text AND f.catalog_no = %(catalog_no)s
+      AND {known_marker} = a.{metadata} ->> 'file_sha256_computed_at'
 
 -- name: not_committed
 -- Fragment: rows outside the parts of this range that are committed already.
@@ -79,13 +165,73 @@ AND (a.{type}::text = ANY (%(types)s::text[]) OR (%(with_no_type)s AND a.{type} 
 SELECT a.{id}::text, a.{path}::text,
        a.{metadata} ->> 'file_sha256', a.{metadata} ->> 'file_sha256_computed_at',
        CASE WHEN {typeof}(a.{metadata}) <> 'object' THEN 'bad_metadata'
-            WHEN a.{metadata} ->> 'file_sha256_computed_at' IS NOT NULL THEN 'fresh'
-       END
-FROM {catalog} a
+            WHEN {fresh} THEN 'fresh'
+       END,
+       {known}
+FROM {catalog} a {with_state}
 WHERE {of_type} AND a.{path} IS NOT NULL {past} AND a.{id} <= %(through_id)s::text::{id_type}
-{not_committed} {unmet}
+{in_range} {not_committed} {unmet}
 ORDER BY a.{id}
+
+-- name: past_marker
+-- Fragment: rows behind those that were planned before, the oldest first.
+AND ({marker}, a.{id}) > (%(after_marker)s COLLATE "C", %(after_id)s::text::{id_type})
+
+-- name: plan_scrub
+-- The next ranges of a scrub, the oldest rows first: each has a list of its rows, which are of one
+-- type and in the order of their keys.
+WITH due AS MATERIALIZED (
+    SELECT a.{id} AS id, a.{type}::text AS artifact_type, {marker} AS marker
+    FROM {catalog} a
+    WHERE a.{path} IS NOT NULL {of_types} {unmet} {past_marker}
+    ORDER BY {marker}, a.{id}
+    LIMIT %(rows)s
+),
+numbered AS (
+    SELECT d.id, d.artifact_type, d.marker,
+           (row_number() OVER (PARTITION BY d.artifact_type ORDER BY d.marker, d.id) - 1)
+               / %(range_rows)s AS slice
+    FROM due d
+),
+ranges AS MATERIALIZED (
+    SELECT n.artifact_type, array_agg(n.id::text ORDER BY n.id) AS row_ids,
+           row_number() OVER (ORDER BY min(n.marker), n.artifact_type, n.slice) AS place
+    FROM numbered n
+    GROUP BY n.artifact_type, n.slice
+),
+added AS (
+    INSERT INTO fasthash.checkpoint
+        (run_id, range_no, pass_no, artifact_type, through_id, planned_rows, row_ids)
+    SELECT %(run_id)s, %(first_no)s + r.place - 1, 0, r.artifact_type,
+           r.row_ids[cardinality(r.row_ids)], cardinality(r.row_ids), r.row_ids
+    FROM ranges r
+)
+SELECT (SELECT count(*) FROM ranges)::integer AS ranges,
+       (SELECT count(*) FROM due)::integer AS rows, l.marker AS last_marker, l.id::text AS last_id
+FROM (VALUES (1)) AS one (x)
+LEFT JOIN LATERAL (SELECT d.marker, d.id FROM due d ORDER BY d.marker DESC, d.id DESC LIMIT 1) l
+       ON true
+
+-- name: future_rows
+-- How many markers are of the future, and the last of them: some clock was wrong, or still is.
+SELECT count(*) AS n, max({marker}) AS latest
+FROM {catalog} a
+WHERE {marker} > %(now)s
 
 -- name: count_rows
 -- How many rows a run will meet, for the progress bar.
 SELECT count(*) AS n FROM {catalog} a WHERE a.{path} IS NOT NULL {of_types} {unmet}
+
+-- name: freshness
+-- The oldest marker but for rows known to be bad, and how many rows there are of each kind.
+SELECT min({marker}) FILTER (WHERE b.row_id IS NULL) AS oldest_marker,
+       count({marker}) AS rows_marked, count(*) - count({marker}) AS rows_unmarked,
+       count(b.row_id) FILTER (WHERE {marker} IS NOT NULL) AS rows_bad
+FROM {catalog} a
+LEFT JOIN (
+    SELECT d.row_id FROM fasthash.drift d JOIN fasthash.run r ON r.run_id = d.run_id
+    WHERE d.resolution = 'open' AND r.catalog = %(catalog)s
+    UNION
+    SELECT x.row_id FROM fasthash.residual x WHERE x.run_id IN (%(run_id)s, %(last_scrub)s)
+) b ON b.row_id = a.{id}::text
+WHERE a.{path} IS NOT NULL

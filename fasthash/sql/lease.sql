@@ -1,8 +1,8 @@
 -- name: open_run_of
--- The unfinished run of a catalog, if there is one.
+-- The unfinished run of a kind and a catalog, if there is one.
 SELECT run_id, kind, state, options, host, started_at
 FROM fasthash.run
-WHERE catalog = %(catalog)s AND state <> 'complete' AND NOT superseded
+WHERE catalog = %(catalog)s AND kind = %(kind)s AND state <> 'complete' AND NOT superseded
 
 -- name: whole_run_before
 -- Whether a complete run has met every row of these types before.
@@ -15,15 +15,16 @@ SELECT EXISTS (
 
 -- name: create_run
 -- A new run; two hosts that start at once get one run (run_one_open).
-INSERT INTO fasthash.run (catalog, kind, options, host, pass_no)
-VALUES (%(catalog)s, %(kind)s, %(options)s, %(host)s, %(pass_no)s)
+INSERT INTO fasthash.run (catalog, kind, options, host, pass_no, cutoff)
+VALUES (%(catalog)s, %(kind)s, %(options)s, %(host)s, %(pass_no)s,
+        clock_timestamp() - make_interval(secs => %(older_than_s)s))
 ON CONFLICT DO NOTHING
 RETURNING run_id
 
 -- name: reopen_run
 -- An interrupted run goes on; its row limit is the new invocation's.
 UPDATE fasthash.run
-SET state = 'running', finished_at = NULL, error = NULL,
+SET state = 'running', finished_at = NULL, error = NULL, ended_for = NULL,
     options = options || jsonb_build_object('limit', rows_planned + %(limit)s::bigint)
 WHERE run_id = %(run_id)s AND state <> 'complete'
 
@@ -63,13 +64,16 @@ WHERE h.run_id = %(run_id)s
        OR h.seen_at > clock_timestamp() - make_interval(secs => %(grace_s)s))
 
 -- name: be_seen
--- A sign of life.
-UPDATE fasthash.holder h SET seen_at = clock_timestamp() WHERE h.holder_id = %(holder_id)s
+-- A sign of life, and what is wanted of those at work.
+UPDATE fasthash.holder h SET seen_at = clock_timestamp()
+FROM fasthash.run r
+WHERE h.holder_id = %(holder_id)s AND r.run_id = h.run_id
+RETURNING r.orders
 
 -- name: lock_plan
 -- The planning state, locked: one planner at a time.
 SELECT r.state, r.pass_no, r.plan_types, r.plan_type_no, r.plan_after_id, r.plan_done,
-       r.next_range_no, r.rows_planned, (r.options ->> 'limit')::bigint AS row_limit
+       r.next_range_no, r.rows_planned, r.plan_after_marker, (r.options ->> 'limit')::bigint AS row_limit
 FROM fasthash.run r
 WHERE r.run_id = %(run_id)s
 FOR UPDATE
@@ -79,6 +83,7 @@ FOR UPDATE
 UPDATE fasthash.run
 SET pass_no = %(pass_no)s, plan_types = %(plan_types)s, plan_type_no = %(plan_type_no)s,
     plan_after_id = %(plan_after_id)s, plan_done = %(plan_done)s,
+    plan_after_marker = %(plan_after_marker)s,
     next_range_no = %(next_range_no)s, rows_planned = %(rows_planned)s
 WHERE run_id = %(run_id)s
 
@@ -150,9 +155,12 @@ WITH numbered AS (
     RETURNING r.next_range_no - 1 AS range_no
 )
 INSERT INTO fasthash.checkpoint
-    (run_id, range_no, pass_no, artifact_type, after_id, through_id, planned_rows, attempts)
+    (run_id, range_no, pass_no, artifact_type, after_id, through_id, planned_rows, attempts,
+     row_ids)
 SELECT %(run_id)s, n.range_no, %(pass_no)s, %(artifact_type)s, %(after_id)s, %(through_id)s,
-       %(rows)s, %(attempts_before_alone)s
+       %(rows)s, %(attempts_before_alone)s,
+       (SELECT c.row_ids FROM fasthash.checkpoint c
+        WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s)
 FROM numbered n
 RETURNING range_no
 
@@ -174,7 +182,7 @@ WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'lease
 -- Ranges whose rows are all committed; their parts are no longer needed.
 WITH finished AS (
     UPDATE fasthash.checkpoint c
-    SET state = 'done', holder_id = NULL, expires_at = NULL
+    SET state = 'done', holder_id = NULL, expires_at = NULL, row_ids = NULL
     FROM unnest(%(range_no)s::integer[], %(term)s::integer[]) AS f (range_no, term)
     WHERE c.run_id = %(run_id)s AND c.range_no = f.range_no AND c.term = f.term
       AND c.state = 'leased' AND c.holder_id = %(holder_id)s
@@ -201,7 +209,7 @@ RETURNING r.run_id
 -- A coordinator stops before the end: the run is interrupted when no other one goes on with it.
 UPDATE fasthash.run r
 SET state = CASE WHEN %(error)s::text IS NULL THEN 'interrupted' ELSE 'failed' END,
-    finished_at = clock_timestamp(), error = %(error)s
+    finished_at = clock_timestamp(), error = %(error)s, ended_for = %(ended_for)s
 WHERE r.run_id = %(run_id)s AND r.state = 'running'
   AND cardinality(array_remove(%(alive)s::integer[], %(holder_id)s)) = 0
 
@@ -219,6 +227,58 @@ WITH seen AS (
 INSERT INTO fasthash.sample (run_id, holder_id, rows, bytes)
 VALUES (%(run_id)s, %(holder_id)s, %(rows)s, %(bytes)s)
 
+-- name: note_freshness
+-- How fresh the catalog was at the end of a scrub's session.
+UPDATE fasthash.run SET freshness = %(freshness)s WHERE run_id = %(run_id)s
+
 -- name: run_state
 -- The state a run is in now.
 SELECT r.state FROM fasthash.run r WHERE r.run_id = %(run_id)s
+
+-- name: add_catalog
+-- A number for a catalog; none where it has one.
+INSERT INTO fasthash.catalog (name) VALUES (%(catalog)s) ON CONFLICT DO NOTHING
+
+-- name: catalog_no
+-- The number of a catalog.
+SELECT c.catalog_no FROM fasthash.catalog c WHERE c.name = %(catalog)s
+
+-- name: last_scrub
+-- The last scrub of a catalog that came to its end: what it found bad is read again.
+SELECT max(r.run_id) AS run_id
+FROM fasthash.run r
+WHERE r.catalog = %(catalog)s AND r.kind = 'scrub' AND r.state = 'complete'
+
+-- name: fold_journal
+-- What files looked like when a backfill hashed them: from its journal to where it is looked up.
+-- Commits of the last minutes may come to light late, so they are taken again.
+INSERT INTO fasthash.file_state AS f
+    (catalog_no, run_id, checked_at, read_at_ns, size_bytes, mtime_ns, ctime_ns, device, inode,
+     row_id)
+SELECT DISTINCT ON (j.row_id)
+       %(catalog_no)s, j.run_id, j.at, j.read_at_ns, j.size_bytes, j.mtime_ns, j.ctime_ns,
+       j.device, j.inode, j.row_id
+FROM fasthash.journal j
+JOIN fasthash.run r ON r.run_id = j.run_id
+WHERE r.catalog = %(catalog)s AND r.kind = 'backfill' AND r.run_id <> %(run_id)s
+  AND j.read_at_ns IS NOT NULL
+  AND (r.folded_through IS NULL OR j.at > r.folded_through - interval '10 minutes')
+ORDER BY j.row_id, j.at DESC
+ON CONFLICT (row_id, catalog_no) DO UPDATE
+SET checked_at = excluded.checked_at, read_at_ns = excluded.read_at_ns,
+    size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
+    device = excluded.device, inode = excluded.inode, xxh3 = NULL
+WHERE f.read_at_ns IS NULL OR f.read_at_ns < excluded.read_at_ns
+
+-- name: note_folded
+-- So far the journals of backfills are folded.
+UPDATE fasthash.run r
+SET folded_through = transaction_timestamp()
+WHERE r.catalog = %(catalog)s AND r.kind = 'backfill'
+
+-- name: give_orders
+-- What those at work on a run shall do from now on.
+UPDATE fasthash.run r
+SET orders = r.orders || %(orders)s || jsonb_build_object('at', clock_timestamp())
+WHERE r.run_id = %(run_id)s
+RETURNING r.run_id

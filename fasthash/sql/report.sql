@@ -18,7 +18,7 @@ WHERE %(table)s::text IS NULL
 -- One run, with the time that any coordinator was at work on it (greatest: a server's clock may
 -- be set back).
 SELECT r.run_id, r.kind, r.state, r.superseded, r.options, r.started_at, r.finished_at, r.pass_no,
-       r.plan_done, r.rows_planned, r.rows_expected, r.error, r.catalog, r.host,
+       r.cutoff, r.orders, r.ended_for, r.freshness, r.plan_done, r.rows_planned, r.rows_expected, r.error, r.catalog, r.host,
        coalesce((SELECT sum(extract(epoch FROM upper(t.busy) - lower(t.busy)))
                  FROM (SELECT unnest(range_agg(tstzrange(
                            h.started_at, greatest(h.started_at, h.seen_at)))) AS busy
@@ -33,7 +33,7 @@ SELECT c.artifact_type,
        sum(c.drifted)::bigint AS drifted, sum(c.fresh)::bigint AS fresh,
        sum(c.no_file)::bigint AS no_file, sum(c.failed)::bigint AS failed,
        sum(c.gone)::bigint AS gone, sum(c.updated)::bigint AS updated,
-       sum(c.bytes_hashed)::bigint AS bytes_hashed
+       sum(c.bytes_hashed)::bigint AS bytes_hashed, sum(c.prechecked)::bigint AS prechecked
 FROM fasthash.checkpoint c
 WHERE c.run_id = %(run_id)s
 GROUP BY c.artifact_type
@@ -55,17 +55,24 @@ ORDER BY r.artifact_type NULLS LAST, r.row_id
 -- Drifts, of one run or of all.
 SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash,
        encode(d.new_sha256, 'hex') AS new_hash, d.old_size_bytes, d.new_size_bytes,
-       d.file_mtime, d.old_marker, d.resolution, d.resolved_by, d.resolved_at, d.comment,
-       d.found_at
+       d.file_mtime, d.old_mtime, d.file_ctime, d.old_ctime, d.old_marker, d.resolution,
+       d.resolved_by, d.resolved_at, d.comment, d.found_at
 FROM fasthash.drift d
 LEFT JOIN fasthash.run r ON r.run_id = d.run_id
 WHERE (%(table)s::text IS NULL
        OR r.catalog = %(schema)s::text || '.' || %(table)s::text
        OR (%(schema)s::text IS NULL AND right(r.catalog, length(%(table)s) + 1) = '.' || %(table)s))
   AND (%(run_id)s::bigint IS NULL OR d.run_id = %(run_id)s)
+  AND (%(drift_id)s::bigint IS NULL OR d.drift_id = %(drift_id)s)
   AND (%(kind)s::text IS NULL OR d.kind = %(kind)s)
   AND (NOT %(open)s::boolean OR d.resolution = 'open')
 ORDER BY d.drift_id
+
+-- name: open_drifts
+-- How many drifts of a catalog wait for a decision.
+SELECT count(*) AS n
+FROM fasthash.drift d JOIN fasthash.run r ON r.run_id = d.run_id
+WHERE d.resolution = 'open' AND r.catalog = %(catalog)s
 
 -- name: holders
 -- The coordinators of a run and the ranges each holds.
@@ -92,6 +99,18 @@ FROM (SELECT (max(s.rows) - min(s.rows)) / nullif(extract(epoch FROM max(s.at) -
       WHERE s.run_id = %(run_id)s AND s.at > clock_timestamp() - interval '1 minute'
         AND s.holder_id = ANY (%(alive)s::integer[])
       GROUP BY s.holder_id) s
+
+-- name: running
+-- Runs that are not at their end.
+SELECT r.run_id FROM fasthash.run r WHERE r.state = 'running' ORDER BY r.run_id
+
+-- name: rates
+-- The rates that hosts keep, as they reported last.
+SELECT DISTINCT h.host, (h.report -> 'rates' ->> 0)::float8 AS bytes_per_s,
+       (h.report -> 'rates' ->> 1)::float8 AS files_per_s
+FROM fasthash.holder h
+WHERE h.run_id = %(run_id)s AND h.holder_id = ANY (%(alive)s::integer[])
+ORDER BY h.host
 
 -- name: range_states
 -- How many ranges are in which state.

@@ -44,17 +44,18 @@ ON CONFLICT DO NOTHING
 WITH input AS MATERIALIZED (
     SELECT i.range_no, i.row_id, i.path, i.marker, coalesce(i.verdict, 'hashed') AS verdict,
            i.sha256, i.size_bytes, i.mtime_ns, i.read_at_ns, coalesce(i.reread, false) AS reread,
-           i.detail
+           i.detail, i.ctime_ns, i.device, i.inode, i.blake3, i.xxh3
     FROM unnest(%(range_no)b::integer[], %(row_id)b::text[]::{id_type}[], %(path)b::text[],
                 %(marker)b::text[], %(verdict)b::text[], %(sha256)b::bytea[],
                 %(size_bytes)b::bigint[], %(mtime_ns)b::bigint[], %(read_at_ns)b::bigint[],
-                %(reread)b::boolean[], %(detail)b::text[])
+                %(reread)b::boolean[], %(detail)b::text[], %(ctime_ns)b::bigint[],
+                %(device)b::bigint[], %(inode)b::bigint[], %(blake3)b::bytea[], %(xxh3)b::bytea[])
          AS i (range_no, row_id, path, marker, verdict, sha256, size_bytes, mtime_ns, read_at_ns,
-               reread, detail)
+               reread, detail, ctime_ns, device, inode, blake3, xxh3)
 ),
 locked AS MATERIALIZED (
     SELECT a.{id} AS row_id, a.{type}::text AS artifact_type, a.{path}::text AS path_now,
-           {typeof}(a.{metadata}) AS typeof,
+           {typeof}(a.{metadata}) AS typeof, {old_blake3} AS old_blake3_json,
            a.{metadata} ->> 'file_sha256' AS old_hash,
            a.{metadata} -> 'file_sha256' AS old_hash_json,
            a.{metadata} -> 'file_size_bytes' AS old_size_json,
@@ -67,9 +68,8 @@ locked AS MATERIALIZED (
 ),
 judged AS MATERIALIZED (
     SELECT i.*, l.artifact_type, l.old_hash, l.old_marker,
-           l.old_hash_json, l.old_size_json, l.old_marker_json,
-           to_char(to_timestamp((i.read_at_ns / 1000)::float8 / 1000000) AT TIME ZONE 'UTC',
-                   'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS new_marker,
+           l.old_hash_json, l.old_size_json, l.old_marker_json, l.old_blake3_json,
+           {new_marker} AS new_marker,
            NOT (%(sweep)s::boolean AND EXISTS (
                SELECT FROM fasthash.journal j
                WHERE j.run_id = %(run_id)s AND j.row_id = i.row_id::text)) AS first_met,
@@ -82,6 +82,9 @@ judged AS MATERIALIZED (
                WHEN l.path_now IS DISTINCT FROM i.path THEN 'moved'
                WHEN l.old_marker IS DISTINCT FROM i.marker THEN 'fresh'
                WHEN l.typeof <> 'object' THEN 'bad_metadata'
+               WHEN i.verdict = 'prechecked' THEN
+                   CASE WHEN lower(l.old_hash) = encode(i.sha256, 'hex') THEN 'prechecked'
+                        ELSE 'moved' END
                WHEN i.verdict <> 'hashed' THEN i.verdict
                WHEN l.old_hash IS NULL THEN 'hashed'
                WHEN lower(l.old_hash) = encode(i.sha256, 'hex') THEN 'confirmed'
@@ -93,13 +96,15 @@ judged AS MATERIALIZED (
 ),
 patched AS MATERIALIZED (
     SELECT j.row_id, j.outcome, j.sha256, j.size_bytes, j.old_hash_json, j.old_size_json,
-           j.old_marker_json, j.old_hash, j.range_no, j.first_met,
+           j.old_marker_json, j.old_blake3_json, j.old_hash, j.range_no, j.first_met,
+           j.read_at_ns, j.mtime_ns, j.ctime_ns, j.device, j.inode, j.xxh3,
            CASE WHEN j.outcome = 'confirmed'
                 THEN jsonb_build_object('file_size_bytes', j.size_bytes,
                                         'file_sha256_computed_at', j.new_marker)
                 ELSE jsonb_build_object('file_sha256', encode(j.sha256, 'hex'),
                                         'file_size_bytes', j.size_bytes,
-                                        'file_sha256_computed_at', j.new_marker) END AS patch
+                                        'file_sha256_computed_at', j.new_marker) END
+           {new_blake3} AS patch
     FROM judged j
     WHERE j.outcome IN ('hashed', 'confirmed')
        OR (j.outcome = 'drifted' AND %(overwrite)s::boolean)
@@ -107,15 +112,19 @@ patched AS MATERIALIZED (
 {write},
 journaled AS (
     INSERT INTO fasthash.journal
-        (run_id, size_bytes, at, row_id, new_sha256, old_sha256, old_keys)
-    SELECT %(run_id)s, p.size_bytes, clock_timestamp(), p.row_id::text, p.sha256,
+        (run_id, size_bytes, at, read_at_ns, mtime_ns, ctime_ns, device, inode, row_id,
+         new_sha256, old_sha256, old_keys)
+    SELECT %(run_id)s, p.size_bytes, clock_timestamp(), p.read_at_ns, p.mtime_ns, p.ctime_ns,
+           p.device, p.inode, p.row_id::text, p.sha256,
            CASE WHEN p.old_hash ~ '^[0-9a-fA-F]{{64}}$' THEN decode(p.old_hash, 'hex') END,
            CASE WHEN coalesce(p.old_hash_json, p.old_size_json, p.old_marker_json) IS NOT NULL
                 THEN jsonb_strip_nulls(jsonb_build_object(
                     'file_sha256', p.old_hash_json, 'file_size_bytes', p.old_size_json,
-                    'file_sha256_computed_at', p.old_marker_json)) END
+                    'file_sha256_computed_at', p.old_marker_json,
+                    'file_blake3', p.old_blake3_json)) END
     FROM patched p
 ),
+{remembered}
 residual_rows AS (
     INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
     SELECT %(run_id)s, j.row_id::text, coalesce(j.artifact_type, c.artifact_type), j.path,
@@ -124,7 +133,8 @@ residual_rows AS (
                           ELSE j.detail END
     FROM judged j
     JOIN fasthash.checkpoint c ON c.run_id = %(run_id)s AND c.range_no = j.range_no
-    WHERE j.outcome NOT IN ('gone', 'moved', 'locked', 'fresh', 'hashed', 'confirmed', 'drifted')
+    WHERE j.outcome NOT IN ('gone', 'moved', 'locked', 'fresh', 'hashed', 'confirmed',
+                            'prechecked', 'drifted')
     ON CONFLICT DO NOTHING
 )
 SELECT j.range_no, j.outcome, count(*) AS n, coalesce(sum(j.size_bytes), 0)::bigint AS bytes,
@@ -142,10 +152,64 @@ SELECT j.range_no, 'drift', 1, j.size_bytes,
        jsonb_build_object('row_id', j.row_id::text, 'artifact_type', j.artifact_type,
                           'path', j.path, 'old_hash', j.old_hash, 'old_marker', j.old_marker,
                           'old_size', j.old_size_json, 'new_hash', encode(j.sha256, 'hex'),
-                          'new_size', j.size_bytes, 'mtime_ns', j.mtime_ns)
+                          'new_size', j.size_bytes, 'mtime_ns', j.mtime_ns,
+                          'ctime_ns', j.ctime_ns,
+                          'stamps', (SELECT jsonb_build_object('size_bytes', f.size_bytes,
+                                         'mtime_ns', f.mtime_ns, 'ctime_ns', f.ctime_ns)
+                                     FROM fasthash.file_state f
+                                     WHERE f.row_id = j.row_id::text
+                                       AND f.catalog_no = %(catalog_no)s
+                                       AND {known_marker} = j.old_marker))
 FROM judged j
 WHERE j.outcome = 'drifted'
 {called}
+
+-- name: marker_text
+-- Fragment: the marker that is made of a time in nanoseconds.
+to_char(to_timestamp(({ns} / 1000)::float8 / 1000000) AT TIME ZONE 'UTC',
+        'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+
+-- name: old_blake3
+-- Fragment: where the BLAKE3 is written, too, what it was.
+a.{metadata} -> 'file_blake3'
+
+-- name: new_blake3
+-- Fragment: the BLAKE3 among the keys that are written.
+|| jsonb_build_object('file_blake3', encode(j.blake3, 'hex'))
+
+-- name: remember
+-- Fragment: what the files looked like, for pre-checks and for telling rot from change; and that
+-- this run has met the rows, whatever the clocks say.
+remembered AS (
+    INSERT INTO fasthash.file_state AS f
+        (catalog_no, run_id, checked_at, read_at_ns, size_bytes, mtime_ns, ctime_ns, device,
+         inode, row_id, xxh3)
+    SELECT %(catalog_no)s, %(run_id)s, clock_timestamp(), p.read_at_ns, p.size_bytes, p.mtime_ns,
+           p.ctime_ns, p.device, p.inode, p.row_id::text, p.xxh3
+    FROM patched p
+    ON CONFLICT (row_id, catalog_no) DO UPDATE
+    SET run_id = excluded.run_id, checked_at = excluded.checked_at,
+        read_at_ns = excluded.read_at_ns, size_bytes = excluded.size_bytes,
+        mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, device = excluded.device,
+        inode = excluded.inode, xxh3 = excluded.xxh3
+),
+-- A held drift whose file has its old content again is settled.
+healed AS (
+    UPDATE fasthash.drift d
+    SET resolution = 'superseded', resolved_at = clock_timestamp(),
+        comment = 'the file has the stored hash again'
+    FROM judged j, fasthash.run r, fasthash.catalog c
+    WHERE j.outcome = 'confirmed' AND d.row_id = j.row_id::text AND d.resolution = 'open'
+      AND r.run_id = d.run_id AND c.catalog_no = %(catalog_no)s AND c.name = r.catalog
+),
+checked AS (
+    INSERT INTO fasthash.file_state AS f (catalog_no, run_id, checked_at, row_id)
+    SELECT %(catalog_no)s, %(run_id)s, clock_timestamp(), j.row_id::text
+    FROM judged j
+    WHERE j.outcome = 'prechecked'
+    ON CONFLICT (row_id, catalog_no) DO UPDATE
+    SET run_id = excluded.run_id, checked_at = excluded.checked_at
+),
 
 -- name: write_jsonb
 -- Fragment: merges the keys in place, so that keys others wrote in the meantime survive.
@@ -206,10 +270,13 @@ WITH before AS (
 )
 INSERT INTO fasthash.drift
     (run_id, row_id, artifact_type, path, kind, old_hash, new_sha256, old_size_bytes,
-     new_size_bytes, file_mtime, old_marker, resolution)
+     new_size_bytes, file_mtime, file_ctime, old_mtime, old_ctime, old_marker, resolution)
 VALUES (%(run_id)s, %(row_id)s, %(artifact_type)s, %(path)s, %(kind)s, %(old_hash)s,
         decode(%(new_hash)s, 'hex'), %(old_size)s, %(new_size)s,
-        to_timestamp(%(mtime_ns)s::bigint / 1000 / 1e6), %(old_marker)s, %(resolution)s)
+        to_timestamp(%(mtime_ns)s::bigint / 1000 / 1e6),
+        to_timestamp(%(ctime_ns)s::bigint / 1000 / 1e6),
+        to_timestamp(%(old_mtime_ns)s::bigint / 1000 / 1e6),
+        to_timestamp(%(old_ctime_ns)s::bigint / 1000 / 1e6), %(old_marker)s, %(resolution)s)
 
 -- name: add_counts
 -- The counts of the batch, a row a range: same transaction as the rows they count.
@@ -217,11 +284,11 @@ UPDATE fasthash.checkpoint c
 SET hashed = c.hashed + n.hashed, confirmed = c.confirmed + n.confirmed,
     drifted = c.drifted + n.drifted, fresh = c.fresh + n.fresh, no_file = c.no_file + n.no_file,
     failed = c.failed + n.failed, gone = c.gone + n.gone, updated = c.updated + n.updated,
-    bytes_hashed = c.bytes_hashed + n.bytes_hashed
+    bytes_hashed = c.bytes_hashed + n.bytes_hashed, prechecked = c.prechecked + n.prechecked
 FROM unnest(%(range_no)s::integer[], %(hashed)s::bigint[], %(confirmed)s::bigint[],
             %(drifted)s::bigint[], %(fresh)s::bigint[], %(no_file)s::bigint[],
             %(failed)s::bigint[], %(gone)s::bigint[], %(updated)s::bigint[],
-            %(bytes_hashed)s::bigint[])
+            %(bytes_hashed)s::bigint[], %(prechecked)s::bigint[])
      AS n (range_no, hashed, confirmed, drifted, fresh, no_file, failed, gone, updated,
-           bytes_hashed)
+           bytes_hashed, prechecked)
 WHERE c.run_id = %(run_id)s AND c.range_no = n.range_no

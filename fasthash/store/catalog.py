@@ -1,4 +1,4 @@
-"""The catalog as it is: bound to its real columns and types, and read in ranges."""
+"""The catalog as it is: bound to its real columns and types, and cut into ranges."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
-from psycopg.rows import tuple_row
 
 from fasthash.config import NO_TYPE, CatalogNames, did_you_mean
 from fasthash.errors import PreflightFailed
-from fasthash.fixity import LeasedRange, Task
 from fasthash.store.queries import EMPTY, identifier, query
 from fasthash.store.session import Connection
 
@@ -52,6 +50,7 @@ class Catalog:
             "id_type": _type_name(self.id_type),
             "type_type": _type_name(self.type_type),
             "typeof": sql.SQL("json_typeof" if self.metadata_type == "json" else "jsonb_typeof"),
+            "marker": query("catalog", "marker", metadata=identifier(names.metadata)),
         }
 
     def query(self, module: str, name: str, **more: sql.Composable) -> sql.Composed:
@@ -132,15 +131,18 @@ def _no_table(connection: Connection, names: CatalogNames) -> str:
     )
 
 
-def _of_type(catalog: Catalog, artifact_type: str | None) -> sql.Composed:
+def of_type(catalog: Catalog, artifact_type: str | None) -> sql.Composed:
+    """The fragment for rows of one type, or of none."""
     return catalog.query("catalog", "of_no_type" if artifact_type is None else "of_type")
 
 
-def _past(catalog: Catalog, after_id: str | None) -> sql.Composable:
+def past(catalog: Catalog, after_id: str | None) -> sql.Composable:
+    """The fragment for rows behind an id, if there is one."""
     return EMPTY if after_id is None else catalog.query("catalog", "past")
 
 
-def _of_types(catalog: Catalog, types: Sequence[str]) -> sql.Composable:
+def of_types(catalog: Catalog, types: Sequence[str]) -> sql.Composable:
+    """The fragment for rows of some types; of all where none is named."""
     return catalog.query("catalog", "of_types") if types else EMPTY
 
 
@@ -175,8 +177,8 @@ def read_boundaries(
         catalog.query(
             "catalog",
             "plan_boundaries",
-            of_type=_of_type(catalog, artifact_type),
-            past=_past(catalog, after_id),
+            of_type=of_type(catalog, artifact_type),
+            past=past(catalog, after_id),
         ),
         {
             "artifact_type": artifact_type,
@@ -191,72 +193,3 @@ def read_boundaries(
         ranges.append((row["through_id"], row["rows_so_far"] - before))
         before = row["rows_so_far"]
     return ranges
-
-
-def read_unmet(
-    connection: Connection, catalog: Catalog, run_id: int, types: Sequence[str], rows: int
-) -> list[tuple[str | None, str]]:
-    """Type and id of rows that have neither the marker nor anything this run says of them."""
-    found = connection.execute(
-        catalog.query(
-            "catalog",
-            "unmet_rows",
-            of_types=_of_types(catalog, types),
-            unmet=catalog.query("catalog", "unmet"),
-        ),
-        {"run_id": run_id, "rows": rows, **type_parameters(types)},
-    ).fetchall()
-    return [(r["artifact_type"], r["row_id"]) for r in found]
-
-
-def read_range(
-    connection: Connection,
-    catalog: Catalog,
-    run_id: int,
-    leased: LeasedRange,
-    *,
-    with_segments: bool,
-) -> list[Task]:
-    """The rows of a range that are not committed yet, in key order.
-
-    Args:
-        with_segments: parts of the range may be committed already: leave these out.
-    """
-    statement = catalog.query(
-        "catalog",
-        "read_range",
-        of_type=_of_type(catalog, leased.artifact_type),
-        past=_past(catalog, leased.after_id),
-        not_committed=catalog.query("catalog", "not_committed") if with_segments else EMPTY,
-        unmet=catalog.query("catalog", "unmet") if leased.pass_no > 0 else EMPTY,
-    )
-    parameters = {
-        "run_id": run_id,
-        "range_no": leased.range_no,
-        "artifact_type": leased.artifact_type,
-        "after_id": leased.after_id,
-        "through_id": leased.through_id,
-    }
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute(statement, parameters)
-        return [Task._make((*row, None, False)) for row in cursor]
-
-
-def count_rows(
-    connection: Connection, catalog: Catalog, run_id: int, types: Sequence[str], *, unmet: bool
-) -> int:
-    """How many rows a run will meet.
-
-    Args:
-        unmet: count only rows without marker (a run after a complete one meets no others).
-    """
-    found = connection.execute(
-        catalog.query(
-            "catalog",
-            "count_rows",
-            of_types=_of_types(catalog, types),
-            unmet=catalog.query("catalog", "unmet") if unmet else EMPTY,
-        ),
-        {"run_id": run_id, **type_parameters(types)},
-    ).fetchone()
-    return int(found["n"]) if found else 0

@@ -22,6 +22,9 @@ class RunIdentity:
     kind: str
     types: tuple[str, ...]
     algorithm: str = "sha256"
+    since: str | None = None
+    sample: str | None = None  # seed and share
+    missing: bool = False
     roots: tuple[str, ...] = ()  # as on `host`
     resolver: str | None = None
     host: str = ""
@@ -34,6 +37,9 @@ class RunIdentity:
             "limit": limit,
             "roots": sorted(self.roots),
             "resolver": self.resolver,
+            "since": self.since,
+            "sample": self.sample,
+            "missing": self.missing,
         }
 
 
@@ -46,9 +52,10 @@ class OpenRun:
     identity: RunIdentity
 
 
-def find_open_run(connection: Connection, catalog: Catalog) -> OpenRun | None:
-    """The unfinished run of this catalog, if there is one."""
-    row = connection.execute(query("lease", "open_run_of"), {"catalog": catalog.key}).fetchone()
+def find_open_run(connection: Connection, catalog: Catalog, kind: str) -> OpenRun | None:
+    """The unfinished run of a kind of this catalog, if there is one."""
+    key = {"catalog": catalog.key, "kind": kind}
+    row = connection.execute(query("lease", "open_run_of"), key).fetchone()
     if row is None:
         return None
     options = row["options"]
@@ -56,6 +63,9 @@ def find_open_run(connection: Connection, catalog: Catalog) -> OpenRun | None:
         row["kind"],
         tuple(options["types"] or ()),
         options["algorithm"],
+        options.get("since"),
+        options.get("sample"),
+        bool(options.get("missing")),
         tuple(options.get("roots") or ()),
         options.get("resolver"),
         row["host"],
@@ -64,17 +74,27 @@ def find_open_run(connection: Connection, catalog: Catalog) -> OpenRun | None:
 
 
 def create_run(
-    connection: Connection, catalog: Catalog, identity: RunIdentity, limit: int | None
+    connection: Connection,
+    catalog: Catalog,
+    identity: RunIdentity,
+    limit: int | None,
+    older_than_s: float = 0.0,
 ) -> int | None:
     """A new run; None where another process was quicker.
 
-    The first run meets every row and counts what is there; a run after a complete one, or one
-    with a row limit, goes straight to the rows that lack the marker (pass 1).
+    The first backfill meets every row and counts what is there; one after a complete one, or one
+    with a row limit, goes straight to the rows that lack the marker (pass 1). A scrub goes through
+    the rows by age.
+
+    Args:
+        older_than_s: what a scrub's cutoff lies back.
     """
     options = identity.as_options(limit)
     key = {"catalog": catalog.key, "types": Jsonb(options["types"])}
     before = connection.execute(query("lease", "whole_run_before"), key).fetchone()
-    only_unmet = limit is not None or bool(before and before["found"])
+    only_unmet = identity.kind == "backfill" and (
+        limit is not None or bool(before and before["found"])
+    )
     row = connection.execute(
         query("lease", "create_run"),
         {
@@ -83,6 +103,7 @@ def create_run(
             "options": Jsonb(options),
             "host": identity.host,
             "pass_no": 1 if only_unmet else 0,
+            "older_than_s": older_than_s,
         },
     ).fetchone()
     return int(row["run_id"]) if row else None
@@ -104,9 +125,27 @@ def live_holders(connection: Connection, run_id: int) -> list[int]:
     return [r["holder_id"] for r in rows]
 
 
-def be_seen(connection: Connection, holder_id: int) -> None:
-    """A sign of life from a coordinator; also what finds a lost connection soon."""
-    connection.execute(query("lease", "be_seen"), {"holder_id": holder_id})
+def give_orders(
+    connection: Connection, run_id: int, rates: tuple[float | None, float | None]
+) -> None:
+    """Tells those who work on a run which rates to keep: bytes and files a second.
+
+    Args:
+        rates: 0 for no limit, None for what it is.
+    """
+    connection.execute(
+        query("lease", "give_orders"), {"run_id": run_id, "orders": Jsonb({"rates": rates})}
+    )
+
+
+def be_seen(connection: Connection, holder_id: int) -> dict[str, Any]:
+    """A sign of life from a coordinator; also what finds a lost connection soon.
+
+    Returns:
+        What is wanted of those who work on the run, as `give_orders` left it.
+    """
+    row = connection.execute(query("lease", "be_seen"), {"holder_id": holder_id}).fetchone()
+    return row["orders"] if row else {}
 
 
 def add_holder(connection: Connection, run_id: int, host: str, pid: int) -> int:
@@ -283,8 +322,14 @@ def is_planned_and_done(connection: Connection, run_id: int) -> bool:
     return row is None or row["state"] != "running"
 
 
-def leave(connection: Connection, run_id: int, holder_id: int, error: str | None) -> None:
-    """This coordinator stops before the end of the run."""
+def leave(
+    connection: Connection,
+    run_id: int,
+    holder_id: int,
+    error: str | None,
+    ended_for: str | None = None,
+) -> None:
+    """This coordinator stops before the end of the run: for an error, a signal, or by plan."""
     with transaction(connection):
         release(connection, run_id, holder_id)
         connection.execute(
@@ -293,6 +338,7 @@ def leave(connection: Connection, run_id: int, holder_id: int, error: str | None
                 "run_id": run_id,
                 "holder_id": holder_id,
                 "error": error,
+                "ended_for": ended_for,
                 "alive": live_holders(connection, run_id),
             },
         )
@@ -312,6 +358,12 @@ def report(
             "bytes": size,
         },
     )
+
+
+def note_freshness(connection: Connection, run_id: int, freshness: dict[str, Any]) -> None:
+    """Stores how fresh the catalog is now."""
+    key = {"run_id": run_id, "freshness": Jsonb(freshness)}
+    connection.execute(query("lease", "note_freshness"), key)
 
 
 def expect_rows(connection: Connection, run_id: int, rows: int) -> None:

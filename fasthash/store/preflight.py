@@ -9,8 +9,9 @@ from dataclasses import replace
 from psycopg import sql
 
 from fasthash import logs
-from fasthash.config import NO_TYPE, CatalogNames, did_you_mean, parse_table
+from fasthash.config import NO_TYPE, CatalogNames, did_you_mean
 from fasthash.errors import PreflightFailed
+from fasthash.parsing import parse_table
 from fasthash.store import schema
 from fasthash.store.catalog import Catalog, find_catalog, read_indexes, read_types
 from fasthash.store.queries import query

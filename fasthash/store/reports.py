@@ -6,9 +6,9 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fasthash.config import parse_table
 from fasthash.errors import ConfigError, PreflightFailed
 from fasthash.fixity import Counts
+from fasthash.parsing import parse_table
 from fasthash.store import leases
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
@@ -66,7 +66,15 @@ def read_summary(connection: Connection, run_id: int) -> RunSummary:
             read_counts(connection, run_id),
             {row["reason"]: row["n"] for row in residual},
             catalog=run["catalog"],
+            open_drifts=_open_drifts(connection, run["catalog"]),
+            ended_for=run["ended_for"],
+            freshness=run["freshness"],
         )
+
+
+def _open_drifts(connection: Connection, catalog: str) -> int:
+    row = connection.execute(query("report", "open_drifts"), {"catalog": catalog}).fetchone()
+    return int(row["n"]) if row else 0
 
 
 @contextmanager
@@ -148,6 +156,19 @@ def _eta_s(left: int, rows_per_s: float | None, live: list[Row]) -> float | None
     return left / rows_per_s if rows_per_s and left > being_read else None
 
 
+def runs_under_way(connection: Connection) -> list[int]:
+    """Runs that somebody works on."""
+    rows = connection.execute(query("report", "running")).fetchall()
+    return [r["run_id"] for r in rows if leases.live_holders(connection, r["run_id"])]
+
+
+def read_rates(connection: Connection, run_id: int) -> list[Row]:
+    """The rates that each host keeps, as it reported last."""
+    alive = leases.live_holders(connection, run_id)
+    key = {"run_id": run_id, "alive": alive}
+    return connection.execute(query("report", "rates"), key).fetchall()
+
+
 def iterate_residual(connection: Connection, run_id: int, reason: str | None) -> Rows:
     """The rows that got no verdict, streamed, as of one moment."""
     yield from _stream(connection, "residual_list", {"run_id": run_id, "reason": reason})
@@ -159,10 +180,17 @@ def iterate_drift(
     kind: str | None,
     table: str | None,
     *,
-    only_open: bool,
+    only_open: bool = False,
+    drift_id: int | None = None,
 ) -> Rows:
     """The drifts of one run or of all (of one catalog), streamed in the order they were found."""
-    parameters = {"run_id": run_id, "kind": kind, "open": only_open, **_catalog(table)}
+    parameters = {
+        "run_id": run_id,
+        "kind": kind,
+        "open": only_open,
+        "drift_id": drift_id,
+        **_catalog(table),
+    }
     yield from _stream(connection, "drift_list", parameters)
 
 

@@ -20,7 +20,14 @@ _COUNT_NAMES = [f.name for f in fields(Counts)]
 _COLUMNS = Result._fields
 _VERDICT = _COLUMNS.index("verdict")
 # Nearly every row of a backfill: columns that hold nothing else are not sent.
-_USUALLY = {"marker": None, "verdict": "hashed", "reread": False, "detail": None}
+_USUALLY = {
+    "marker": None,
+    "verdict": "hashed",
+    "reread": False,
+    "detail": None,
+    "blake3": None,
+    "xxh3": None,
+}
 _FAILED = frozenset(
     {
         Verdict.UNREADABLE,
@@ -56,20 +63,30 @@ class Tally:
         if outcome == "locked":
             self.locked += rows
             return
-        name = "failed" if outcome in _FAILED else outcome
-        hashed = outcome in (Outcome.HASHED, Outcome.CONFIRMED, Outcome.DRIFTED)
-        more = Counts(**{name: rows, "bytes_hashed": size_bytes if hashed else 0})
+        if outcome == Verdict.PRECHECKED:
+            more = Counts(confirmed=rows, prechecked=rows)
+        else:
+            name = "failed" if outcome in _FAILED else outcome
+            hashed = outcome in (Outcome.HASHED, Outcome.CONFIRMED, Outcome.DRIFTED)
+            more = Counts(**{name: rows, "bytes_hashed": size_bytes if hashed else 0})
         self.counts[range_no] = self.counts.get(range_no, Counts()) + more
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where results go and how."""
+    """Where results go and how.
+
+    `policy` says which drifts are overwritten, as `drift.is_overwritten` knows it; `remembers`
+    whether what the files look like is kept for looking up, and `blake3` whether that is written.
+    """
 
     catalog: Catalog
     run_id: int
     holder_id: int
-    overwrite_drift: bool
+    policy: str
+    catalog_no: int = 0
+    remembers: bool = False
+    blake3: bool = False
 
 
 def fence(connection: Connection, target: Target, parts: Sequence[Part]) -> list[Part]:
@@ -185,33 +202,67 @@ def _without_fresh(columns: packed.Columns) -> tuple[packed.Columns, int]:
 
 
 def _apply_rows(
-    connection: Connection, target: Target, parameters: dict[str, Any], tally: Tally
+    connection: Connection, target: Target, columns: dict[str, Any], tally: Tally
 ) -> None:
-    parameters["run_id"] = target.run_id
-    parameters["overwrite"] = target.overwrite_drift
+    """One statement for all, and one more for the drifts that are to be overwritten."""
     hashed = [
         (row_id, sha256)
-        for row_id, sha256 in zip(parameters["row_id"], parameters["sha256"], strict=True)
-        if sha256 is not None
+        for row_id, sha256, verdict in zip(
+            columns["row_id"], columns["sha256"], columns["verdict"], strict=True
+        )
+        if verdict == Verdict.HASHED
     ]
+    # Without stamps to look up, what becomes of a drift is known before it is found.
+    at_once = target.policy == "overwrite"
+    _execute(connection, target, columns, tally, overwrite=at_once)
+    places = {row_id: place for place, row_id in enumerate(columns["row_id"])}
+    tally.drifts.sort(key=lambda found: places[found["row_id"]])
+    for evidence in tally.drifts:
+        _judge_drift(target, evidence)
+    chosen = [places[d["row_id"]] for d in tally.drifts if d["resolution"] == "overwritten"]
+    if chosen and not at_once:
+        some = {
+            name: [values[n] for n in chosen] if type(values) is list and values else values
+            for name, values in columns.items()
+        }
+        again = Tally()
+        _execute(connection, target, some, again, overwrite=True)
+        for range_no, counts in again.counts.items():
+            tally.counts[range_no] += Counts(updated=counts.updated)
+    for evidence in tally.drifts:
+        connection.execute(query("result", "add_drift"), {"run_id": target.run_id, **evidence})
+    if target.catalog.update_function is not None:
+        _check_written(connection, target, hashed, tally)
+
+
+def _execute(
+    connection: Connection,
+    target: Target,
+    columns: dict[str, Any],
+    tally: Tally,
+    *,
+    overwrite: bool,
+) -> None:
+    parameters = {
+        **columns,
+        "run_id": target.run_id,
+        "catalog_no": target.catalog_no,
+        "overwrite": overwrite,
+    }
     for name, usual in _USUALLY.items():
-        if all(value == usual for value in parameters[name]):
+        if all(value == usual for value in columns[name]):
             parameters[name] = []  # the statement fills in the usual value
     with connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute(_apply_statement(target.catalog), parameters)
+        cursor.execute(_apply_statement(target), parameters)
         for range_no, outcome, count, size_bytes, evidence in cursor:
             if outcome == "drift":
                 tally.drifts.append(evidence)
             elif outcome != "called":
                 tally.add(range_no, outcome, count, size_bytes)
-    places = {row_id: place for place, (row_id, _) in enumerate(hashed)} if tally.drifts else {}
-    for evidence in sorted(tally.drifts, key=lambda drift: places[drift["row_id"]]):
-        _add_drift(connection, target, evidence)
-    if target.catalog.update_function is not None:
-        _check_written(connection, target, hashed, tally)
 
 
-def _apply_statement(catalog: Catalog) -> sql.Composed:
+def _apply_statement(target: Target) -> sql.Composed:
+    catalog = target.catalog
     if catalog.update_function is not None:
         write = query(
             "result",
@@ -222,17 +273,35 @@ def _apply_statement(catalog: Catalog) -> sql.Composed:
     else:
         write = catalog.query("result", f"write_{catalog.metadata_type}")
         called = EMPTY
-    return catalog.query("result", "apply", write=write, called=called)
-
-
-def _add_drift(connection: Connection, target: Target, evidence: dict[str, Any]) -> None:
-    old_size = evidence["old_size"]
-    evidence["old_size"] = old_size if type(old_size) is int and 0 <= old_size < 2**63 else None
-    evidence["kind"] = drift.classify(
-        evidence["old_marker"], evidence["old_size"], evidence["new_size"], evidence["mtime_ns"]
+    return catalog.query(
+        "result",
+        "apply",
+        write=write,
+        called=called,
+        new_marker=query("result", "marker_text", ns=sql.SQL("i.read_at_ns")),
+        known_marker=query("result", "marker_text", ns=sql.SQL("f.read_at_ns")),
+        old_blake3=(
+            catalog.query("result", "old_blake3") if target.blake3 else sql.SQL("NULL::jsonb")
+        ),
+        new_blake3=query("result", "new_blake3") if target.blake3 else EMPTY,
+        remembered=query("result", "remember") if target.remembers else EMPTY,
     )
-    evidence["resolution"] = "overwritten" if target.overwrite_drift else "open"
-    connection.execute(query("result", "add_drift"), {"run_id": target.run_id, **evidence})
+
+
+def _judge_drift(target: Target, evidence: dict[str, Any]) -> None:
+    """Completes what is known of a drift by its kind and what becomes of it."""
+    old_size, stamps = evidence["old_size"], evidence.pop("stamps")
+    evidence["old_size"] = old_size if type(old_size) is int and 0 <= old_size < 2**63 else None
+    known = drift.Stamps(**stamps) if stamps is not None else None
+    found = drift.Stamps(evidence["new_size"], evidence["mtime_ns"], evidence["ctime_ns"])
+    kind = drift.classify(evidence["old_marker"], evidence["old_size"], found, known)
+    overwritten = drift.is_overwritten(kind, target.policy)
+    evidence |= {
+        "kind": kind,
+        "resolution": "overwritten" if overwritten else "open",
+        "old_mtime_ns": known.mtime_ns if known else None,
+        "old_ctime_ns": known.ctime_ns if known else None,
+    }
 
 
 def _check_written(

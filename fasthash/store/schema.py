@@ -12,7 +12,7 @@ from fasthash.store.queries import query, script
 from fasthash.store.session import Connection, transaction
 
 # Applied in this order, each in a transaction of its own; never changed once released.
-MIGRATIONS: Sequence[str] = ("schema_001",)
+MIGRATIONS: Sequence[str] = ("schema_001", "schema_002")
 VERSION = len(MIGRATIONS)
 
 # What `run` does with each ledger table: no more than this is granted, or checked for.
@@ -27,6 +27,8 @@ PRIVILEGES = {
     "drift": ("SELECT", "INSERT", "UPDATE"),
     "residual": ("SELECT", "INSERT"),
     "sample": ("SELECT", "INSERT"),
+    "catalog": ("SELECT", "INSERT"),
+    "file_state": ("SELECT", "INSERT", "UPDATE"),
 }
 
 

@@ -28,6 +28,8 @@ from fasthash.fixity import LeasedRange, Part, Result, Task, Unit, Verdict
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, rows_to_keep
 from fasthash.store import catalog as catalogs
 from fasthash.store import leases, planning, session
+from fasthash.store import rows as catalog_rows
+from fasthash.store.due import Due
 from fasthash.store.leases import RunIdentity
 from fasthash.store.results import Target
 from fasthash.supply import Supply
@@ -58,14 +60,14 @@ class Holder:
         self.pulse = session.connect(self.database.dsn, "model pulse")[0]
         self.holder_id = leases.add_holder(self.ledger, self.run_id, "host", os.getpid())
         leases.claim_alive(self.pulse, self.holder_id)
-        target = Target(self.catalog, self.run_id, self.holder_id, overwrite_drift=True)
+        target = Target(self.catalog, self.run_id, self.holder_id, "overwrite")
         self.writer = Writer(WriterSetup(self.database.dsn, 5.0, target, "text"))
 
     def lease(self) -> bool:
         """Leases a range, planning if nothing waits; narrows it if it was lost often."""
         granted = self.grant()
         if not granted and planning.plan_more(
-            self.ledger, self.catalog, self.run_id, (), RANGE_ROWS, 1
+            self.ledger, self.catalog, Due(run_id=self.run_id), (), RANGE_ROWS, 1
         ):
             granted = self.grant()
         for found in granted:
@@ -97,9 +99,8 @@ class Holder:
         return granted
 
     def read(self, leased: LeasedRange) -> list[Task]:
-        return catalogs.read_range(
-            self.ledger, self.catalog, self.run_id, leased, with_segments=True
-        )
+        due = Due(run_id=self.run_id)
+        return catalog_rows.read_range(self.ledger, self.catalog, due, leased, with_segments=True)
 
     def work(self, rows: int) -> None:
         """One of the workers answers the next rows of its unit."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthash import config
+from fasthash import config, parsing
 from fasthash.errors import ConfigError
 
 KNOWN = ["table", "workers", "on_drift"]
@@ -20,7 +20,7 @@ texts = st.text(max_size=12) | st.text('0123456789.kKmMgGtTiIbBsh "', max_size=1
 
 @pytest.mark.parametrize(
     "parse",
-    [config.parse_size, config.parse_duration, config.parse_chunk_size, config.parse_lease_ttl],
+    [parsing.parse_size, parsing.parse_duration, parsing.parse_chunk_size, parsing.parse_lease_ttl],
 )
 @given(text=texts)
 def test_any_text_is_a_number_or_a_configuration_error(parse, text: str) -> None:  # type: ignore[no-untyped-def]
@@ -31,7 +31,7 @@ def test_any_text_is_a_number_or_a_configuration_error(parse, text: str) -> None
 @given(texts | st.text('ab."', max_size=12))
 def test_any_text_is_a_table_or_a_configuration_error(text: str) -> None:
     with contextlib.suppress(ConfigError):
-        schema, table = config.parse_table(text)
+        schema, table = parsing.parse_table(text)
         assert table
         assert schema is None or schema
 
@@ -39,13 +39,13 @@ def test_any_text_is_a_table_or_a_configuration_error(text: str) -> None:
 @given(st.integers(0, 10**6), st.sampled_from("kKmMgGtT"), st.sampled_from(["", "b", "B"]))
 def test_sizes_are_powers_of_1000_and_with_an_i_of_1024(n: int, letter: str, b: str) -> None:
     power = "kmgt".index(letter.lower()) + 1
-    assert config.parse_size(f"{n}{letter}{b}") == n * 1000**power
-    assert config.parse_size(f" {n} {letter}i{b} ") == n * 1024**power
+    assert parsing.parse_size(f"{n}{letter}{b}") == n * 1000**power
+    assert parsing.parse_size(f" {n} {letter}i{b} ") == n * 1024**power
 
 
 @given(st.integers(0, 2**53))
 def test_plain_bytes_are_exact(n: int) -> None:
-    assert config.parse_size(str(n)) == config.parse_size(f"{n}B") == n
+    assert parsing.parse_size(str(n)) == parsing.parse_size(f"{n}B") == n
 
 
 @given(
@@ -56,8 +56,8 @@ def test_plain_bytes_are_exact(n: int) -> None:
     ),
 )  # fmt: skip
 def test_durations(n: int, unit: tuple[str, float]) -> None:
-    assert config.parse_duration(f"{n}{unit[0]}") == n * unit[1]
-    assert config.parse_duration(f" {n}.5 {unit[0]} ") == (n + 0.5) * unit[1]
+    assert parsing.parse_duration(f"{n}{unit[0]}") == n * unit[1]
+    assert parsing.parse_duration(f" {n}.5 {unit[0]} ") == (n + 0.5) * unit[1]
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_durations(n: int, unit: tuple[str, float]) -> None:
 )
 def test_bad_durations(text: str) -> None:
     with pytest.raises(ConfigError, match="no duration"):
-        config.parse_duration(text)
+        parsing.parse_duration(text)
 
 
 @pytest.mark.parametrize(
     ("parse", "good", "bad"),
     [
-        (config.parse_chunk_size, ["4KiB", "4096", "64MiB"], ["4095", "4kB", "64.1MiB", "0"]),
-        (config.parse_lease_ttl, ["1s", "1000ms", "60", "2min"], ["999ms", "0.9", "0"]),
+        (parsing.parse_chunk_size, ["4KiB", "4096", "64MiB"], ["4095", "4kB", "64.1MiB", "0"]),
+        (parsing.parse_lease_ttl, ["1s", "1000ms", "60", "2min"], ["999ms", "0.9", "0"]),
     ],
 )
 def test_bounds(parse, good: list[str], bad: list[str]) -> None:  # type: ignore[no-untyped-def]
@@ -83,7 +83,7 @@ def test_bounds(parse, good: list[str], bad: list[str]) -> None:  # type: ignore
             parse(text)
 
 
-@pytest.mark.parametrize("parse", [config.parse_size, config.parse_duration])
+@pytest.mark.parametrize("parse", [parsing.parse_size, parsing.parse_duration])
 def test_a_number_beyond_all_bounds_is_a_configuration_error(parse) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ConfigError):
         parse("9" * 400)
@@ -104,7 +104,7 @@ def test_a_number_beyond_all_bounds_is_a_configuration_error(parse) -> None:  # 
     ],
 )
 def test_tables(text: str, name: tuple[str | None, str]) -> None:
-    assert config.parse_table(text) == name
+    assert parsing.parse_table(text) == name
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_tables(text: str, name: tuple[str | None, str]) -> None:
 )
 def test_no_tables(text: str) -> None:
     with pytest.raises(ConfigError, match="no table name"):
-        config.parse_table(text)
+        parsing.parse_table(text)
 
 
 @pytest.fixture

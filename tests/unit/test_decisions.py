@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthash import config, drift, logs, paths
+from fasthash import config, drift, logs, parsing, paths
 from fasthash.dryrun import judge
 from fasthash.errors import ConfigError
 from fasthash.fixity import Counts, DriftKind, Outcome, Result, Root, Task, Verdict
@@ -137,11 +137,12 @@ def test_summary_adds_up(by_type: dict[str | None, Counts]) -> None:
 def test_drift_kind(marked: datetime, later_s: int, old_size: int | None, new_size: int) -> None:
     marker = marked.replace(tzinfo=UTC)
     mtime_ns = (int(marker.timestamp()) + later_s) * 10**9
-    kind = drift.classify(marker.isoformat(), old_size, new_size, mtime_ns)
+    found = drift.Stamps(new_size, mtime_ns, mtime_ns)
+    kind = drift.classify(marker.isoformat(), old_size, found, None)
     moved = (old_size is not None and old_size != new_size) or mtime_ns / 1e9 > marker.timestamp()
     assert kind == (DriftKind.MODIFIED if moved else DriftKind.CORRUPT)
     for no_marker in (None, "", "yesterday", "2026-01-01T00:00:00"):
-        assert drift.classify(no_marker, old_size, new_size, mtime_ns) == DriftKind.UNKNOWN
+        assert drift.classify(no_marker, old_size, found, None) == DriftKind.UNKNOWN
 
 
 def test_dry_run_judges_as_the_statement_does() -> None:
@@ -164,18 +165,18 @@ def test_dry_run_judges_as_the_statement_does() -> None:
     [("4096", 4096), ("1k", 1000), ("256KiB", 262144), ("1.5 MB", 1_500_000), ("2GiB", 2**31)],
 )
 def test_sizes(text: str, size: int) -> None:
-    assert config.parse_size(text) == size
+    assert parsing.parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1XB", "MB", "1 2", "0x10", "1iB", "1e3"])
 def test_bad_sizes(text: str) -> None:
     with pytest.raises(ConfigError):
-        config.parse_size(text)
+        parsing.parse_size(text)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("5min", 300), ("1.5h", 5400)])
 def test_durations(text: str, seconds: float) -> None:
-    assert config.parse_duration(text) == seconds
+    assert parsing.parse_duration(text) == seconds
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
@@ -186,14 +187,14 @@ def test_any_table_can_be_named(schema: str, table: str) -> None:
     def quoted(name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
 
-    assert config.parse_table(f"{quoted(schema)}.{quoted(table)}") == (schema, table)
-    assert config.parse_table(quoted(table)) == (None, table)
+    assert parsing.parse_table(f"{quoted(schema)}.{quoted(table)}") == (schema, table)
+    assert parsing.parse_table(quoted(table)) == (None, table)
 
 
 @pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a.b.c", 'a"b', '"a', '""'])
 def test_bad_tables(text: str) -> None:
     with pytest.raises(ConfigError):
-        config.parse_table(text)
+        parsing.parse_table(text)
 
 
 @given(st.text(st.characters()))

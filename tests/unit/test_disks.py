@@ -112,13 +112,13 @@ def test_a_head_that_moves_reads_along_the_disk(
     for seek_order in (False, True):
         one = inspector(tmp_path, seek_order=seek_order)
         order: list[str] = []
-        plain = one.small.read
+        plain = one.small._read
 
         def note(root, names, *rest, order=order, plain=plain):  # type: ignore[no-untyped-def]
             order += [os.fsdecode(name) for name in names if name is not None]
             return plain(root, names, *rest)
 
-        monkeypatch.setattr(one.small, "read", note)
+        monkeypatch.setattr(one.small, "_read", note)
         tasks = [Task(str(row), name, None, None) for row, name in enumerate(asked)]
         results = [
             result

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthash.drift import classify, parse_marker
+from fasthash import drift
+from fasthash.drift import Stamps, is_overwritten, parse_marker
 from fasthash.fixity import DriftKind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,6 +23,11 @@ sizes = st.integers(0, 2**60)
 
 def nanoseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def classify(marker: str | None, old: int | None, new: int, mtime_ns: int) -> DriftKind:
+    """With the marker alone to compare with; ctime is as old as mtime."""
+    return drift.classify(marker, old, Stamps(new, mtime_ns, mtime_ns), None)
 
 
 def marker(moment: datetime) -> str:
@@ -103,3 +109,28 @@ def test_times_at_the_edges_of_the_calendar_do_not_raise(text: str) -> None:
 def test_stamps_are_compared_to_the_nanosecond(text: str, nudge_ns: int, kind: DriftKind) -> None:
     at = datetime.fromisoformat(text)
     assert classify(text, 1, 1, nanoseconds(at) + nudge_ns) == kind
+
+
+stamps = st.builds(Stamps, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
+
+
+@given(st.none() | st.text(max_size=5) | moments.map(marker), st.none() | sizes, stamps, stamps)
+def test_known_stamps_decide_whatever_the_marker_says(
+    text: str | None, old_size: int | None, found: Stamps, known: Stamps
+) -> None:
+    kind = drift.classify(text, old_size, found, known)
+    assert kind == (DriftKind.CORRUPT if found == known else DriftKind.MODIFIED)
+
+
+@given(moments, sizes, st.integers(1_000, 10**15))
+def test_without_them_a_later_ctime_is_a_modification(at: datetime, size: int, later: int) -> None:
+    """The times of a file can be set back; when that was done cannot."""
+    found = Stamps(size, nanoseconds(at) - later, nanoseconds(at) + later)
+    assert drift.classify(marker(at), size, found, None) == DriftKind.MODIFIED
+
+
+def test_what_is_overwritten() -> None:
+    kinds = (DriftKind.MODIFIED, DriftKind.CORRUPT, DriftKind.UNKNOWN)
+    assert [is_overwritten(kind, "overwrite") for kind in kinds] == [True, True, True]
+    assert [is_overwritten(kind, "careful") for kind in kinds] == [True, False, False]
+    assert [is_overwritten(kind, "hold") for kind in kinds] == [False, False, False]

@@ -44,7 +44,11 @@ def test_without_a_digest_there_is_neither_a_match_nor_a_drift(
     verdict: Verdict, stored: str | None
 ) -> None:
     outcome = judge(Task("1", "p", stored, None), result(str(verdict)))
-    expected = {Verdict.FRESH: Outcome.FRESH, Verdict.NO_FILE: Outcome.NO_FILE}
+    expected = {
+        Verdict.FRESH: Outcome.FRESH,
+        Verdict.NO_FILE: Outcome.NO_FILE,
+        Verdict.PRECHECKED: Outcome.CONFIRMED,
+    }
     assert outcome == expected.get(verdict, Outcome.FAILED)
 
 

@@ -43,7 +43,8 @@ def test_scanned_is_the_sum_of_all_outcomes_and_of_nothing_else(one: Counts) -> 
 
 
 def test_residual_reasons_are_the_verdicts_without_a_hash() -> None:
-    assert set(fixity.RESIDUAL_REASONS) == set(Verdict) - {Verdict.HASHED, Verdict.FRESH}
+    others = {Verdict.HASHED, Verdict.FRESH, Verdict.PRECHECKED}
+    assert set(fixity.RESIDUAL_REASONS) == set(Verdict) - others
 
 
 def test_pieces_of_different_parts_never_share_a_name() -> None:

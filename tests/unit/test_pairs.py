@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fasthash import files
-from fasthash.files import WHOLE_FILE_BYTES, Reader, Stopped
+from fasthash.files import WHOLE_FILE_BYTES, Reader
 from fasthash.fixity import Task
 from fasthash.inspector import Inspector, WorkerSetup
 from fasthash.pairs import Pairs, padding
 from fasthash.roots import find_root
 from fasthash.slot import Slot
 from fasthash.small import load_native
+from fasthash.watching import Stopped, Unwatched
 
 NATIVE = load_native()
 pytestmark = pytest.mark.skipif(NATIVE is None, reason="not on this machine")
@@ -49,7 +50,7 @@ def both(
 ) -> list[bytes | None]:
     """The digests of two files."""
     reader = Reader((find_root(str(folder)),), CHUNK, use_mmap)
-    found = Pairs(reader, NATIVE).digest(
+    found = Pairs(reader, NATIVE, Unwatched()).digest(
         [os.fsencode(folder / one)], [os.fsencode(folder / other)], note
     )
     return [None if state is None else state.sha256 for state in found]
@@ -162,5 +163,5 @@ def test_a_worker_reads_large_files_in_pairs(tmp_path: Path) -> None:
         found += [r.sha256 for r in inspector.inspect(1, tasks[len(found) :], len(found))]
     assert found == digests
     assert sum(pairs) >= 4
-    assert inspector.read_bytes == sum(sizes)
+    assert inspector.take_read_bytes() == sum(sizes)
     slot.close()

@@ -21,14 +21,8 @@ from fasthash.problems import FileProblemError
 from fasthash.roots import find_root, missing_root
 from fasthash.slot import Slot
 from fasthash.small import SmallFiles
+from fasthash.watching import Unwatched
 from fasthash.worker import Inspector, RootMissingError, WorkerSetup, process
-
-
-class NoWatch:
-    """Takes no notice."""
-
-    def advance(self, read_bytes: int) -> None:
-        """Nothing."""
 
 
 @pytest.fixture
@@ -211,10 +205,10 @@ def test_other_bytes_once_are_no_drift(tmp_path: Path, hook: pytest.MonkeyPatch)
     real = Reader.digest
 
     def digest(self, paths, watch, *, past_cache=False):  # type: ignore[no-untyped-def]
-        from dataclasses import replace
-
         state = real(self, paths, watch, past_cache=past_cache)
-        return replace(state, sha256=wrong.pop()) if wrong else state
+        if wrong:
+            return state._replace(digests=state.digests._replace(sha256=wrong.pop()))
+        return state
 
     hook.setattr(SmallFiles, "read", lambda self, root, names, *_: [None] * len(names))
     hook.setattr(Reader, "digest", digest)
@@ -287,7 +281,7 @@ def test_unreadable(tmp_path: Path) -> None:
 def test_reader_refuses_what_is_not_there(tmp_path: Path) -> None:
     reader = Reader((find_root(str(tmp_path)),), 4096)
     with pytest.raises(FileProblemError):
-        reader.digest([os.fsencode(tmp_path / "nothing")], NoWatch())
+        reader.digest([os.fsencode(tmp_path / "nothing")], Unwatched())
 
 
 def test_several_names_of_one_file_are_read_once(tmp_path: Path) -> None:
@@ -301,7 +295,7 @@ def test_several_names_of_one_file_are_read_once(tmp_path: Path) -> None:
     tasks = [Task(str(n), name, None, None) for n, name in enumerate(["a", "b", "alone", "c"])]
     results = worker.inspect(1, tasks, 0)
     assert {r.sha256 for r in results} == {hashlib.sha256(content).digest()}
-    assert worker.read_bytes == 2 * len(content)
+    assert worker.take_read_bytes() == 2 * len(content)
     changed = os.urandom(3_000_000)
     (tmp_path / "b").write_bytes(changed)
     for result in worker.inspect(2, tasks[:2], 0):
@@ -319,7 +313,7 @@ def test_a_mapped_file_that_changes_while_its_stamps_stand_still(
         stamps = os.stat(path)
         torn = hashlib.sha256(bytes(mapping[:-1]) + b"c").digest()
 
-        class Writer:
+        class Writer(Unwatched):
             """Changes both ends between the first piece and the rest."""
 
             def advance(self, read_bytes: int) -> None:

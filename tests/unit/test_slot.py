@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthash.files import Stopped
 from fasthash.slot import Slot
+from fasthash.watching import Stopped
 
 
 @pytest.fixture

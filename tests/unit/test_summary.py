@@ -62,7 +62,7 @@ def test_the_keys_are_stable() -> None:
     }  # fmt: skip
     assert set(found["by_type"]["a"]) == {
         "rows_scanned", "rows_updated", "drift_events", "rows_skipped_no_file", "outcomes",
-        "rows_gone", "bytes_hashed",
+        "rows_gone", "bytes_hashed", "rows_prechecked",
     }  # fmt: skip
 
 
@@ -97,7 +97,8 @@ def test_a_person_sees_every_type_and_the_total(
     text = as_text(summary(by_type, dry_run=dry_run))
     total = summary(by_type).total
     assert f"{total.scanned:,}" in text
-    assert f"{total.updated:,} rows {'would be written' if dry_run else 'written'}" in text
+    rows = "row" if total.updated == 1 else "rows"
+    assert f"{total.updated:,} {rows} {'would be written' if dry_run else 'written'}" in text
     for one in by_type.values():
         assert f"{one.scanned:,}" in text
 

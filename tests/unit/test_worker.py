@@ -21,16 +21,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fasthash import child, files, parts, wire, worker
+from fasthash.alone import REREADS
 from fasthash.errors import ConfigError
-from fasthash.files import FileState, Reader, Stopped
+from fasthash.files import FileState, Reader
 from fasthash.fixity import Part, Result, RootGone, Task, Unit, Verdict
-from fasthash.inspector import REREADS, Inspector, RootMissingError, WorkerSetup
+from fasthash.gate import Gate
+from fasthash.inspector import Inspector, RootMissingError, WorkerSetup
 from fasthash.resolver import load_resolver
 from fasthash.roots import find_root
 from fasthash.slot import Activity, Slot
 from fasthash.small import SmallFiles
+from fasthash.watching import Stopped
 from fasthash.worker import GROUP_FILES, process
 
+GATE = Gate.create()  # open
 pytestmark = pytest.mark.timeout(60)
 
 
@@ -192,7 +196,7 @@ def lying(monkeypatch: pytest.MonkeyPatch, *lies: bytes | None) -> None:
 
     def digest_lying(self: Reader, *args: Any, **kwargs: Any) -> FileState:
         state = digest(self, *args, **kwargs)
-        return replace(state, sha256=lie(state.sha256))
+        return state._replace(digests=state.digests._replace(sha256=lie(state.sha256)))
 
     monkeypatch.setattr(Reader, "digest", digest_lying)
     monkeypatch.setattr(
@@ -544,7 +548,7 @@ def test_a_resolver_says_where_the_file_is(root: Path, inspector: Inspector) -> 
         "empty": "",
         "nul": "a\0b",
     }
-    inspector.resolver = lambda text: answers[text]  # type: ignore[assignment,return-value]
+    inspector.resolver = inspector.alone._resolver = answers.__getitem__  # type: ignore[assignment]
     found = inspect(inspector, *(task(name) for name in [*answers, "raises"]))
     verdicts = {r.path: str(r.verdict) for r in found}
     assert verdicts == {
@@ -619,12 +623,14 @@ class Live:
         try:
             with open(self.stderr, "wb") as stderr:
                 self.process = subprocess.Popen(
-                    child.command("fasthash.worker", str(self.slot.descriptor)),
+                    child.command(
+                        "fasthash.worker", str(self.slot.descriptor), str(GATE.descriptor)
+                    ),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
                     env=child.environment(given, with_secrets=False),
-                    pass_fds=[self.slot.descriptor],
+                    pass_fds=[self.slot.descriptor, GATE.descriptor],
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
@@ -838,8 +844,9 @@ def test_a_worker_whose_results_nobody_reads_ends(root: Path, live: Callable[...
 COORDINATOR = """
 import subprocess, sys, time
 from fasthash import child
-slot = sys.argv[1]
-worker = subprocess.Popen(child.command("fasthash.worker", slot), pass_fds=[int(slot)])
+slot, gate = sys.argv[1:]
+command = child.command("fasthash.worker", slot, gate)
+worker = subprocess.Popen(command, pass_fds=[int(slot), int(gate)])
 sys.stderr.write(f"{worker.pid}\\n")
 sys.stderr.flush()
 time.sleep(60)
@@ -852,12 +859,12 @@ def test_a_worker_dies_with_its_coordinator(tmp_path: Path, root: Path) -> None:
     # The pipes' other ends stay open in here: no end of input can be what ends the worker.
     to_read, to_write = os.pipe(), os.pipe()
     coordinator = subprocess.Popen(
-        [sys.executable, "-c", COORDINATOR, str(slot.descriptor)],
+        [sys.executable, "-c", COORDINATOR, str(slot.descriptor), str(GATE.descriptor)],
         stdin=to_read[0],
         stdout=to_write[1],
         stderr=subprocess.PIPE,
         env=child.environment(os.environ, with_secrets=False),
-        pass_fds=[slot.descriptor],
+        pass_fds=[slot.descriptor, GATE.descriptor],
     )
     os.close(to_read[0])
     os.close(to_write[1])
@@ -883,13 +890,13 @@ def test_a_worker_dies_with_its_coordinator(tmp_path: Path, root: Path) -> None:
 
 def test_a_worker_whose_coordinator_died_before_it_began_ends(tmp_path: Path, root: Path) -> None:
     slot = Slot.create()
-    command = child.command("fasthash.worker", str(slot.descriptor))
+    command = child.command("fasthash.worker", str(slot.descriptor), str(GATE.descriptor))
     command[command.index(str(os.getpid()))] = "1"  # not its parent
     done = subprocess.run(
         command,
         input=wire.pack(setup_of(root)),
         env=child.environment(os.environ, with_secrets=False),
-        pass_fds=[slot.descriptor],
+        pass_fds=[slot.descriptor, GATE.descriptor],
         capture_output=True,
         timeout=20,
         check=False,

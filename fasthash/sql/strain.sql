@@ -1,0 +1,18 @@
+-- name: replication_lag
+-- How far the slowest standby is behind in replaying, in seconds. What this role may not see is
+-- NULL. A standby that has replayed everything has no lag, however long ago that was.
+SELECT count(*) AS standbys, count(r.state) AS visible,
+       coalesce(max(CASE WHEN r.replay_lsn < pg_current_wal_lsn()
+                         THEN extract(epoch FROM coalesce(r.replay_lag, interval '0')) END),
+                0)::float8 AS lag_s
+FROM pg_stat_replication r
+
+-- name: wal_backlog
+-- How many WAL segments were finished and not yet archived; nothing where none ever was. A name is
+-- 8 digits each of timeline, of 4 GiB, and of segment within these.
+SELECT coalesce(greatest(0, (pg_current_wal_lsn() - '0/0'::pg_lsn) / s.bytes - 1 - (
+           ('x' || substr(a.last_archived_wal, 9, 8))::bit(32)::bigint * (4294967296 / s.bytes)
+           + ('x' || substr(a.last_archived_wal, 17, 8))::bit(32)::bigint)), 0)::bigint AS segments
+FROM pg_stat_archiver a,
+     (SELECT pg_size_bytes(current_setting('wal_segment_size')) AS bytes) s
+WHERE a.last_archived_wal ~ '^[0-9A-F]{{24}}$' AND current_setting('archive_mode') <> 'off'

@@ -1,0 +1,82 @@
+"""Decisions about drifts in the ledger and, where the file is right, in the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import sql
+
+from fasthash.fixity import Result
+from fasthash.store.catalog import Catalog, type_parameters
+from fasthash.store.queries import EMPTY, identifier, query
+from fasthash.store.session import Connection, Row, transaction
+
+
+def choose(
+    connection: Connection,
+    catalog: Catalog,
+    drift_ids: Sequence[int],
+    *,
+    all_open: bool = False,
+    kind: str | None = None,
+    run_id: int | None = None,
+    types: Sequence[str] = (),
+) -> list[Row]:
+    """Drifts of a catalog: some by number, or all that are open and match the filters."""
+    return connection.execute(
+        query("review", "chosen_drifts"),
+        {
+            "catalog": catalog.key,
+            "drift_ids": list(drift_ids),
+            "all": all_open,
+            "kind": kind,
+            "run_id": run_id,
+            **type_parameters(types),
+        },
+    ).fetchall()
+
+
+def accept(
+    connection: Connection,
+    catalog: Catalog,
+    catalog_no: int,
+    found: Row,
+    read: Result,
+    who: str,
+    comment: str | None,
+) -> bool:
+    """Writes the file's hash, with its journal row, and settles the drift.
+
+    Args:
+        found: the drift.
+        read: what the file holds now: the hash that the drift is about.
+        who: decided so.
+        comment: why.
+
+    Returns:
+        Whether the row, and the drift, still were what they were.
+    """
+    if catalog.update_function is not None:
+        write: sql.Composable = query(
+            "result", "write_by_function", update_function=identifier(*catalog.update_function)
+        )
+        called: sql.Composable = query("review", "called")
+    else:
+        write, called = catalog.query("result", f"write_{catalog.metadata_type}"), EMPTY
+    marker = query("result", "marker_text", ns=sql.SQL("%(read_at_ns)s::bigint"))
+    statement = catalog.query("review", "accept", write=write, called=called, new_marker=marker)
+    parameters: dict[str, Any] = {**read._asdict(), **found, "catalog_no": catalog_no}
+    with transaction(connection):
+        rows = connection.execute(statement, {**parameters, "who": who, "comment": comment})
+        return any(row["n"] for row in rows)
+
+
+def reject(
+    connection: Connection, drift_ids: Sequence[int], who: str, comment: str | None
+) -> list[int]:
+    """Settles open drifts: the stored hashes stay. Returns those that were open."""
+    rows = connection.execute(
+        query("review", "reject"), {"drift_ids": list(drift_ids), "who": who, "comment": comment}
+    )
+    return [row["drift_id"] for row in rows]
