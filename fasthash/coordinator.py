@@ -313,6 +313,11 @@ class Coordinator:
             catalog=self.seat.catalog.key,
         )
 
+    async def _others(self) -> bool:
+        """Whether others work on this run, on whatever host."""
+        alive = await self.seat.ledger.call(leases.live_holders, self.seat.run_id)
+        return alive != [self.seat.holder_id]
+
     async def _look_at_freshness(self) -> None:
         seat, courtesy = self.seat, self.seat.settings.courtesy
         found = await seat.counter.call(rows.read_freshness, seat.catalog, seat.due)
@@ -336,6 +341,8 @@ class Coordinator:
         if error is not None or self.supply.stopped:
             text = None if error is None else str(error)
             await seat.ledger.call(leases.leave, seat.run_id, seat.holder_id, text, self.ended_for)
+        if not await self._others():
+            seat.forget_rate()
         await self.heartbeat.report()
         if seat.due.is_scrub and error is None and self.stopped_by is None:
             await self._look_at_freshness()

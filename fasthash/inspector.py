@@ -92,7 +92,8 @@ class Inspector:
 
         The small files are read and hashed together; whatever is not as simple as that (a large
         file, one that is missing or moves, a hash to be confirmed) follows one by one. At a file
-        that takes long the results end; it is the first of the next call.
+        that takes long the results end; it is the first of the next call. So they do, perhaps
+        before the first, where nothing may be read now or no more of the budget.
 
         Raises:
             RootMissingError: a root is gone, so that no verdict can be had.
@@ -155,6 +156,9 @@ class Inspector:
         taken = self.pace.spend(self._sizes[:together])
         self.out_of_budget = taken == 0
         self.pace.take_files(taken)
+        if self.pace.closed:  # by now
+            self.out_of_budget = False
+            return ()
         return tasks[:taken]
 
     def _size_bytes(self, task: Task) -> int:

@@ -97,12 +97,12 @@ class Pace:
         Raises:
             Stopped: the run stops.
         """
+        piece = most_bytes
+        if self.slowed:
+            piece = self.piece_bytes(most_bytes)
+            self._wait_for_turn(_BYTES, piece)
         while self.closed:
             self._sleep(SLEEP_S)
-        if not self.slowed:
-            return most_bytes
-        piece = self.piece_bytes(most_bytes)
-        self._wait_for_turn(_BYTES, piece)
         return piece
 
     def advance(self, read_bytes: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -113,6 +114,12 @@ class Seat:
         rates = (courtesy.rate_bytes_per_s, courtesy.files_per_s)
         if how != "joined" or any(rates):
             self.host_rate.set_rates(*rates)
+
+    def forget_rate(self) -> None:
+        """Leaves no trace of the rates on this host: nobody keeps them any more."""
+        if self.host_rate is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.host_rate.path)
 
     def _connected(self, connection: Connection) -> None:
         self.connections += 1

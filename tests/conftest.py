@@ -86,16 +86,24 @@ class Database:
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
-    def run(self, *arguments: str, status: int | None = 0, **kwargs: Any) -> dict[str, Any]:
+    def run(
+        self, *arguments: str, status: int | None = 0, command: str = "run", **kwargs: Any
+    ) -> dict[str, Any]:
         """`fasthash run --json` over the root; returns the summary."""
         done = self.fasthash(
-            "run", "--json", "--root", str(self.root), *arguments, status=status, **kwargs
+            command, "--json", "--root", str(self.root), *arguments, status=status, **kwargs
         )
         summary: dict[str, Any] = json.loads(done.stdout)
         check_sums(summary)
         return summary
 
-    def start(self, *arguments: str, stderr_file: Path | None = None) -> subprocess.Popen[str]:
+    def scrub(self, *arguments: str, status: int | None = 0, **kwargs: Any) -> dict[str, Any]:
+        """`fasthash scrub --json` over the root; returns the summary."""
+        return self.run(*arguments, status=status, command="scrub", **kwargs)
+
+    def start(
+        self, *arguments: str, stderr_file: Path | None = None, command: str = "run"
+    ) -> subprocess.Popen[str]:
         """Starts `fasthash run --json` over the root and returns at once.
 
         Its output goes to pipes, or with `stderr_file` to that file and nowhere.
@@ -107,7 +115,7 @@ class Database:
         )
         try:
             return subprocess.Popen(
-                self.command("run", "--json", "--root", str(self.root), *arguments),
+                self.command(command, "--json", "--root", str(self.root), *arguments),
                 env=self.env(),
                 stdout=subprocess.PIPE if stderr_file is None else subprocess.DEVNULL,
                 stderr=log,

@@ -56,7 +56,7 @@ def hostile(database: Database) -> Database:
     os.mkfifo(database.root / "fifo")
     database.add("fifo", "fifo")
     database.add("outside\x1b[0m", "/etc/passwd")
-    database.run(status=1)
+    database.run("--workers", "1", status=1)  # so that drifts are found in the order of the rows
     return database
 
 
@@ -351,8 +351,8 @@ def test_output_goes_nowhere(many: Database) -> None:
 
 DRIFT_KEYS = [
     "drift_id", "run_id", "row_id", "artifact_type", "path", "kind", "old_hash", "new_hash",
-    "old_size_bytes", "new_size_bytes", "file_mtime", "old_marker", "resolution", "resolved_by",
-    "resolved_at", "comment", "found_at",
+    "old_size_bytes", "new_size_bytes", "file_mtime", "old_mtime", "file_ctime",
+    "old_ctime", "old_marker", "resolution", "resolved_by", "resolved_at", "comment", "found_at",
 ]  # fmt: skip
 
 
