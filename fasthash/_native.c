@@ -12,6 +12,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -347,11 +348,12 @@ static PyObject *as_tuple(const File *file, const uint8_t *arena, unsigned wante
 {
     const struct stat *facts = &file->facts;
     int hashed = wanted & WANT_SHA256, kept = wanted & WANT_CONTENT;
+    uint64_t stamps[] = {htobe64(nanoseconds(facts->st_mtim)), htobe64(nanoseconds(facts->st_ctim)),
+                         htobe64(facts->st_dev), htobe64(facts->st_ino)};
     return Py_BuildValue(
-        "y#LLLLLLy#", hashed ? (const char *)file->digest : NULL, (Py_ssize_t)DIGEST,
+        "y#LLLy#y#", hashed ? (const char *)file->digest : NULL, (Py_ssize_t)DIGEST,
         (long long)facts->st_size, (long long)nanoseconds(facts->st_mtim),
-        (long long)file->read_at_ns, (long long)nanoseconds(facts->st_ctim),
-        (long long)facts->st_dev, (long long)facts->st_ino,
+        (long long)file->read_at_ns, (const char *)stamps, (Py_ssize_t)sizeof stamps,
         kept ? (const char *)arena + file->offset : NULL, (Py_ssize_t)facts->st_size);
 }
 
@@ -359,10 +361,10 @@ PyDoc_STRVAR(read_and_hash_doc,
              "read_and_hash(root, (device, inode), names, slot, first, limits, arena, wanted)\n"
              "\n"
              "For each name beneath the root (bytes, or None to leave it out) a tuple of digest,\n"
-             "size in bytes, mtime, time of reading and ctime in nanoseconds, device, inode (signed)\n"
-             "and content; or None where it is not a regular file of at most so many bytes that\n"
-             "holds still, has no other name, and no link in its path. Wanted is 1 for the digest,\n"
-             "2 for the content, 3 for both; what is not wanted is None.\n"
+             "size in bytes, mtime and time of reading in nanoseconds, stamps (mtime, ctime, device,\n"
+             "inode: 8 bytes each, big-endian) and content; or None where it is not a regular file of\n"
+             "at most so many bytes that holds still, has no other name, and no link in its path.\n"
+             "Wanted is 1 for the digest, 2 for the content, 3 for both; what is not wanted is None.\n"
              "None in place of the list if the root is not the directory with these numbers.\n"
              "The limits are flags for open, the bytes, and the age in nanoseconds that the last\n"
              "change of a file has to have.");

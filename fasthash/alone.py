@@ -147,8 +147,6 @@ def judge_check(task: Task, found: Result) -> Result | None:
 
 def from_state(task: Task, state: FileState) -> Result:
     """The result of a file as a reader found it."""
-    facts, (sha256, _, _) = state.facts, state.digests
-    return verdicts.hashed(
-        task, sha256, facts.st_size, facts.st_mtime_ns, state.read_at_ns, facts.st_ctime_ns,
-        facts.st_dev, facts.st_ino, state.digests,
-    )  # fmt: skip
+    facts, times = state.facts, (state.facts.st_mtime_ns, state.read_at_ns)
+    stamps = verdicts.stamps_of(facts)
+    return verdicts.hashed(task, state.digests.sha256, facts.st_size, *times, stamps, state.digests)

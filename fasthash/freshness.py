@@ -78,18 +78,21 @@ def in_words(freshness: dict[str, Any]) -> list[str]:
         age = f" ({_age(age_s)} ago)" if age_s is not None else ""
         lines.append(
             f"each of {marked:,} rows with a hash was verified at "
-            f"{freshness['oldest_marker'][:16]}{age} or later{but}"
+            f"{freshness['oldest_marker'][:16].replace('T', ' ')} UTC{age} or later{but}"
         )
     if freshness["rows_unmarked"]:
         lines.append(f"{freshness['rows_unmarked']:,} rows have no hash yet: `fasthash run`")
     if freshness["verified_by"] is not None and freshness["verified_by"] > freshness["at"]:
-        lines.append(f"at this pace all will have been read by {freshness['verified_by'][:16]} UTC")
+        by = freshness["verified_by"][:16].replace("T", " ")
+        lines.append(f"at this pace all will have been read by {by} UTC")
     return lines
 
 
 def _age(seconds: float) -> str:
+    if seconds < 2 * 3600:
+        return f"{max(0.0, seconds) / 60:.0f} min"
     if seconds < 2 * DAY_S:
-        return f"{max(0.0, seconds) / 3600:.1f} hours"
+        return f"{seconds / 3600:.0f} hours"
     return f"{seconds / DAY_S:.0f} days"
 
 

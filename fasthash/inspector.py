@@ -102,7 +102,10 @@ class Inspector:
         if self.pace.closed:
             self.out_of_budget = False
             return []
-        results = [self._unread(unit_no, first + i, task) for i, task in enumerate(tasks)]
+        results = [
+            self._unread(unit_no, first + i, task) if task.preset or task.known else None
+            for i, task in enumerate(tasks)
+        ]
         tasks = self._affordable(tasks, results)
         del results[len(tasks) :]
         later = self._read_together(unit_no, tasks, first, results)
@@ -138,8 +141,7 @@ class Inspector:
         facts = self.alone.facts(task)
         if facts is None or not stat.S_ISREG(facts.st_mode):
             return None
-        stamps = (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_dev, facts.st_ino)
-        same = verdicts.same_stamps(task.known, *stamps)
+        same = verdicts.same_stamps(task.known, facts)
         return verdicts.prechecked(task, facts.st_size) if same else None
 
     def _affordable(

@@ -144,6 +144,7 @@ class Seat:
             self.due.catalog_no,
             self.due.remembers,
             settings.blake3,
+            settings.precheck == "xxh3",
         )
         return WriterSetup(settings.dsn, settings.db_timeout_s, target, settings.log_format)
 

@@ -20,6 +20,7 @@ from fasthash.files import OPEN_FLAGS, WHOLE_FILE_BYTES, moved
 from fasthash.fixity import Root
 from fasthash.hashing import ONLY_SHA256, Algorithms, Digests, digests
 from fasthash.paths import is_inside
+from fasthash.verdicts import stamps_of
 
 # The native code reads a group into this before it hashes it: it should stay in the L2 cache, and
 # has to hold one file of WHOLE_FILE_BYTES with its padding.
@@ -32,10 +33,10 @@ VARIABLE = "FASTHASH_NATIVE"
 _WANT_SHA256, _WANT_CONTENT = 1, 2
 
 
-# One state of a small file: SHA-256, size in bytes, mtime, time before the read, ctime (all three
-# in nanoseconds), device, inode (signed), and the other digests. A plain tuple: one is made a file,
-# by the native code mostly.
-Small = tuple[bytes | None, int, int, int, int, int, int, Digests | None]
+# One state of a small file: SHA-256, size in bytes, mtime, time before the read (both in
+# nanoseconds), stamps as `verdicts.STAMPS` packs them, and the other digests. A plain tuple: one is
+# made a file, by the native code mostly.
+Small = tuple[bytes | None, int, int, int, bytes, Digests | None]
 
 
 class Notes(Protocol):
@@ -237,7 +238,5 @@ def _digested(read: _Content | None, algorithms: Algorithms) -> Small | None:
     if read is None:
         return None
     facts, made = read.facts, digests(read.content, algorithms)
-    return (
-        made.sha256, facts.st_size, facts.st_mtime_ns, read.read_at_ns, facts.st_ctime_ns,
-        facts.st_dev, facts.st_ino, made,
-    )  # fmt: skip
+    times = (facts.st_mtime_ns, read.read_at_ns)
+    return made.sha256, facts.st_size, *times, stamps_of(facts), made

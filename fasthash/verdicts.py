@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import struct
+from typing import Protocol
+
 from fasthash.fixity import Known, Result, Task, Verdict
 from fasthash.hashing import Digests
 
 BIGINT_MAX = 2**63 - 1  # what PostgreSQL stores
+# mtime and ctime in nanoseconds, device, inode: in the order of bytes that SQL can take apart.
+STAMPS = struct.Struct(">qqqq")
+
+
+class Facts(Protocol):
+    """What `os.stat` tells of a file."""
+
+    @property
+    def st_size(self) -> int:
+        """Bytes."""
+
+    @property
+    def st_mtime_ns(self) -> int:
+        """When it was modified, nanoseconds since the epoch."""
+
+    @property
+    def st_ctime_ns(self) -> int:
+        """When that, or anything else about it, changed."""
+
+    @property
+    def st_dev(self) -> int:
+        """The device's number."""
+
+    @property
+    def st_ino(self) -> int:
+        """The file's number on it."""
 
 
 def differs(task: Task, sha256: bytes) -> bool:
@@ -19,16 +48,20 @@ def hashed(
     size_bytes: int,
     mtime_ns: int,
     read_at_ns: int,
-    ctime_ns: int,
-    device: int,
-    inode: int,
+    stamps: bytes,
     others: Digests | None = None,
 ) -> Result:
     """The result of a file that was hashed, from the facts as `small.Small` has them."""
-    _, blake3, xxh3 = others or (None, None, None)
+    if not -BIGINT_MAX <= mtime_ns <= BIGINT_MAX:
+        mtime_ns = bounded(mtime_ns)
+    if others is None:
+        return Result(
+            task.row_id, task.path, task.marker, "hashed", sha256, size_bytes, mtime_ns,
+            read_at_ns, False, None, stamps,
+        )  # fmt: skip
     return Result(
-        task.row_id, task.path, task.marker, "hashed", sha256, size_bytes, bounded(mtime_ns),
-        read_at_ns, False, None, bounded(ctime_ns), device, signed(inode), blake3, xxh3,
+        task.row_id, task.path, task.marker, "hashed", sha256, size_bytes, mtime_ns, read_at_ns,
+        False, None, stamps, others.blake3, others.xxh3,
     )  # fmt: skip
 
 
@@ -43,14 +76,17 @@ def prechecked(task: Task, size_bytes: int) -> Result:
     return Result(task.row_id, task.path, task.marker, str(Verdict.PRECHECKED), stored, size_bytes)
 
 
-def same_stamps(
-    known: Known, size_bytes: int, mtime_ns: int, ctime_ns: int, device: int, inode: int
-) -> bool:
+def stamps_of(facts: Facts) -> bytes:
+    """What tells a file's state from another without reading it, packed."""
+    times = bounded(facts.st_mtime_ns), bounded(facts.st_ctime_ns)
+    return STAMPS.pack(*times, facts.st_dev, signed(facts.st_ino))
+
+
+def same_stamps(known: Known, facts: Facts) -> bool:
     """Whether a file's facts are those that are known; only the size, where nothing else is."""
-    if known.mtime_ns is None:
-        return known.size_bytes == size_bytes
-    found = (size_bytes, bounded(mtime_ns), bounded(ctime_ns), device, signed(inode))
-    return known[:5] == found
+    if known.size_bytes != facts.st_size:
+        return False
+    return known.mtime_ns is None or STAMPS.unpack(stamps_of(facts)) == known[1:5]
 
 
 def bounded(time_ns: int) -> int:

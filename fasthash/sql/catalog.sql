@@ -47,11 +47,25 @@ AND coalesce({marker} < %(since)s, true)
 -- are younger than the run's beginning (and those of the future) are fresh.
 AND {marker} < %(started)s
 AND ({marker} < %(cutoff)s
-     OR a.{id}::text IN (
-        SELECT d.row_id FROM fasthash.drift d JOIN fasthash.run r ON r.run_id = d.run_id
-        WHERE d.resolution = 'open' AND r.catalog = %(catalog)s
-        UNION ALL
-        SELECT x.row_id FROM fasthash.residual x WHERE x.run_id = %(last_scrub)s))
+     OR a.{id}::text IN ({known_bad}))
+
+-- name: known_bad
+-- Fragment: rows whose file was found to be bad and not good again since: drift that waits, or whose
+-- old hash was kept, and what the last scrub could not read.
+SELECT d.row_id
+FROM fasthash.drift d
+JOIN fasthash.run r ON r.run_id = d.run_id
+WHERE d.resolution = 'open' AND r.catalog = %(catalog)s
+UNION ALL
+SELECT d.row_id
+FROM fasthash.drift d
+JOIN fasthash.run r ON r.run_id = d.run_id
+JOIN {catalog} b ON b.{id} = d.row_id::{id_type}
+WHERE d.resolution = 'rejected' AND r.catalog = %(catalog)s
+  AND (b.{metadata} ->> 'file_sha256_computed_at') COLLATE "C"
+      < to_char(d.found_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+UNION ALL
+SELECT x.row_id FROM fasthash.residual x WHERE x.run_id = %(last_scrub)s
 
 -- name: in_sample
 -- Fragment: a share of all rows that is the same whenever the seed is.
@@ -91,28 +105,26 @@ AND a.{id} IN (
     FROM fasthash.checkpoint c WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s)
 AND {marker} IS NOT NULL
 
--- name: known_nothing
--- Fragment: without a pre-check.
-NULL, NULL, NULL, NULL, NULL, NULL
-
 -- name: known_size
 -- Fragment: the size alone, where it is a number that a file can have.
-CASE WHEN a.{metadata} ->> 'file_size_bytes' ~ '^[0-9]{{1,18}}$' {and_hash}
+, CASE WHEN a.{metadata} ->> 'file_size_bytes' ~ '^[0-9]{{1,18}}$' {and_hash}
      THEN (a.{metadata} ->> 'file_size_bytes')::bigint END, NULL, NULL, NULL, NULL, NULL
 
 -- name: known_stamps
 -- Fragment: the stamps of the file when the row's hash was made. A stamp younger than 2 s at that
 -- time is not trusted: the file may have been changed again within it.
-CASE WHEN f.read_at_ns - greatest(f.mtime_ns, f.ctime_ns) >= 2000000000 {and_hash}
+, CASE WHEN f.read_at_ns - greatest(f.mtime_ns, f.ctime_ns) >= 2000000000 {and_hash}
      THEN f.size_bytes END, f.mtime_ns, f.ctime_ns, f.device, f.inode, NULL
 
 -- name: known_xxh3
 -- Fragment: the XXH3 of the content that the row's hash is of.
-CASE WHEN f.xxh3 IS NOT NULL {and_hash} THEN f.size_bytes END, NULL, NULL, NULL, NULL, f.xxh3
+, CASE WHEN f.xxh3 IS NOT NULL {and_hash} THEN f.size_bytes END, NULL, NULL, NULL, NULL, f.xxh3
 
 -- name: and_hash
--- Fragment: nothing is spared where a digest is missing.
+-- Fragment: nothing is spared where a digest is missing, or where the file is known to be bad: it
+-- may have the very stamps of the good one.
 AND a.{metadata} ->> 'file_sha256' ~ '^[0-9a-fA-F]{{64}}$'
+AND a.{id}::text NOT IN ({known_bad})
 
 -- name: and_blake3
 -- Fragment: the same for the second digest, where it is asked for.
@@ -166,7 +178,7 @@ SELECT a.{id}::text, a.{path}::text,
        a.{metadata} ->> 'file_sha256', a.{metadata} ->> 'file_sha256_computed_at',
        CASE WHEN {typeof}(a.{metadata}) <> 'object' THEN 'bad_metadata'
             WHEN {fresh} THEN 'fresh'
-       END,
+       END
        {known}
 FROM {catalog} a {with_state}
 WHERE {of_type} AND a.{path} IS NOT NULL {past} AND a.{id} <= %(through_id)s::text::{id_type}
@@ -229,9 +241,8 @@ SELECT min({marker}) FILTER (WHERE b.row_id IS NULL) AS oldest_marker,
        count(b.row_id) FILTER (WHERE {marker} IS NOT NULL) AS rows_bad
 FROM {catalog} a
 LEFT JOIN (
-    SELECT d.row_id FROM fasthash.drift d JOIN fasthash.run r ON r.run_id = d.run_id
-    WHERE d.resolution = 'open' AND r.catalog = %(catalog)s
+    SELECT x.row_id FROM fasthash.residual x WHERE x.run_id = %(run_id)s
     UNION
-    SELECT x.row_id FROM fasthash.residual x WHERE x.run_id IN (%(run_id)s, %(last_scrub)s)
+    (SELECT k.row_id FROM ({known_bad}) k)
 ) b ON b.row_id = a.{id}::text
 WHERE a.{path} IS NOT NULL

@@ -256,12 +256,12 @@ INSERT INTO fasthash.file_state AS f
     (catalog_no, run_id, checked_at, read_at_ns, size_bytes, mtime_ns, ctime_ns, device, inode,
      row_id)
 SELECT DISTINCT ON (j.row_id)
-       %(catalog_no)s, j.run_id, j.at, j.read_at_ns, j.size_bytes, j.mtime_ns, j.ctime_ns,
-       j.device, j.inode, j.row_id
+       %(catalog_no)s, j.run_id, j.at, j.read_at_ns, j.size_bytes, {mtime_ns}, {ctime_ns},
+       {device}, {inode}, j.row_id
 FROM fasthash.journal j
 JOIN fasthash.run r ON r.run_id = j.run_id
 WHERE r.catalog = %(catalog)s AND r.kind = 'backfill' AND r.run_id <> %(run_id)s
-  AND j.read_at_ns IS NOT NULL
+  AND j.read_at_ns IS NOT NULL AND j.stamps IS NOT NULL
   AND (r.folded_through IS NULL OR j.at > r.folded_through - interval '10 minutes')
 ORDER BY j.row_id, j.at DESC
 ON CONFLICT (row_id, catalog_no) DO UPDATE

@@ -44,14 +44,14 @@ ON CONFLICT DO NOTHING
 WITH input AS MATERIALIZED (
     SELECT i.range_no, i.row_id, i.path, i.marker, coalesce(i.verdict, 'hashed') AS verdict,
            i.sha256, i.size_bytes, i.mtime_ns, i.read_at_ns, coalesce(i.reread, false) AS reread,
-           i.detail, i.ctime_ns, i.device, i.inode, i.blake3, i.xxh3
+           i.detail, i.stamps {others}
     FROM unnest(%(range_no)b::integer[], %(row_id)b::text[]::{id_type}[], %(path)b::text[],
                 %(marker)b::text[], %(verdict)b::text[], %(sha256)b::bytea[],
                 %(size_bytes)b::bigint[], %(mtime_ns)b::bigint[], %(read_at_ns)b::bigint[],
-                %(reread)b::boolean[], %(detail)b::text[], %(ctime_ns)b::bigint[],
-                %(device)b::bigint[], %(inode)b::bigint[], %(blake3)b::bytea[], %(xxh3)b::bytea[])
+                %(reread)b::boolean[], %(detail)b::text[], %(stamps)b::bytea[]
+                {other_arrays})
          AS i (range_no, row_id, path, marker, verdict, sha256, size_bytes, mtime_ns, read_at_ns,
-               reread, detail, ctime_ns, device, inode, blake3, xxh3)
+               reread, detail, stamps {other_names})
 ),
 locked AS MATERIALIZED (
     SELECT a.{id} AS row_id, a.{type}::text AS artifact_type, a.{path}::text AS path_now,
@@ -67,13 +67,8 @@ locked AS MATERIALIZED (
     FOR NO KEY UPDATE OF a SKIP LOCKED
 ),
 judged AS MATERIALIZED (
-    SELECT i.*, l.artifact_type, l.old_hash, l.old_marker,
-           l.old_hash_json, l.old_size_json, l.old_marker_json, l.old_blake3_json,
-           {new_marker} AS new_marker,
-           NOT (%(sweep)s::boolean AND EXISTS (
-               SELECT FROM fasthash.journal j
-               WHERE j.run_id = %(run_id)s AND j.row_id = i.row_id::text)) AS first_met,
-           CASE
+    -- First what every row is looked at for, several times: taking a row apart costs by the column.
+    SELECT CASE
                WHEN l.row_id IS NULL THEN
                    CASE WHEN NOT EXISTS (SELECT FROM {catalog} a WHERE a.{id} = i.row_id)
                         THEN 'gone'
@@ -90,21 +85,29 @@ judged AS MATERIALIZED (
                WHEN lower(l.old_hash) = encode(i.sha256, 'hex') THEN 'confirmed'
                WHEN i.reread THEN 'drifted'
                ELSE 'moved'  -- the stored hash changed since the read: read again, and twice
-           END AS outcome
+           END AS outcome,
+           i.range_no, i.size_bytes,
+           NOT (%(sweep)s::boolean AND EXISTS (
+               SELECT FROM fasthash.journal j
+               WHERE j.run_id = %(run_id)s AND j.row_id = i.row_id::text)) AS first_met,
+           i.row_id, i.sha256, i.read_at_ns, i.stamps, i.path, i.mtime_ns, i.detail {others},
+           l.artifact_type, l.old_hash, l.old_marker,
+           l.old_hash_json, l.old_size_json, l.old_marker_json, l.old_blake3_json,
+           {new_marker} AS new_marker
     FROM input i
     LEFT JOIN locked l ON l.row_id = i.row_id
 ),
 patched AS MATERIALIZED (
-    SELECT j.row_id, j.outcome, j.sha256, j.size_bytes, j.old_hash_json, j.old_size_json,
-           j.old_marker_json, j.old_blake3_json, j.old_hash, j.range_no, j.first_met,
-           j.read_at_ns, j.mtime_ns, j.ctime_ns, j.device, j.inode, j.xxh3,
+    SELECT j.row_id,
            CASE WHEN j.outcome = 'confirmed'
                 THEN jsonb_build_object('file_size_bytes', j.size_bytes,
                                         'file_sha256_computed_at', j.new_marker)
                 ELSE jsonb_build_object('file_sha256', encode(j.sha256, 'hex'),
                                         'file_size_bytes', j.size_bytes,
                                         'file_sha256_computed_at', j.new_marker) END
-           {new_blake3} AS patch
+           {new_blake3} AS patch,
+           j.range_no, j.first_met, j.size_bytes, j.read_at_ns, j.sha256, j.stamps, j.old_hash,
+           j.old_hash_json, j.old_size_json, j.old_marker_json, j.old_blake3_json, {xxh3} AS xxh3
     FROM judged j
     WHERE j.outcome IN ('hashed', 'confirmed')
        OR (j.outcome = 'drifted' AND %(overwrite)s::boolean)
@@ -112,11 +115,10 @@ patched AS MATERIALIZED (
 {write},
 journaled AS (
     INSERT INTO fasthash.journal
-        (run_id, size_bytes, at, read_at_ns, mtime_ns, ctime_ns, device, inode, row_id,
-         new_sha256, old_sha256, old_keys)
-    SELECT %(run_id)s, p.size_bytes, clock_timestamp(), p.read_at_ns, p.mtime_ns, p.ctime_ns,
-           p.device, p.inode, p.row_id::text, p.sha256,
+        (run_id, size_bytes, at, read_at_ns, row_id, new_sha256, old_sha256, stamps, old_keys)
+    SELECT %(run_id)s, p.size_bytes, clock_timestamp(), p.read_at_ns, p.row_id::text, p.sha256,
            CASE WHEN p.old_hash ~ '^[0-9a-fA-F]{{64}}$' THEN decode(p.old_hash, 'hex') END,
+           p.stamps,
            CASE WHEN coalesce(p.old_hash_json, p.old_size_json, p.old_marker_json) IS NOT NULL
                 THEN jsonb_strip_nulls(jsonb_build_object(
                     'file_sha256', p.old_hash_json, 'file_size_bytes', p.old_size_json,
@@ -127,12 +129,13 @@ journaled AS (
 {remembered}
 residual_rows AS (
     INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
-    SELECT %(run_id)s, j.row_id::text, coalesce(j.artifact_type, c.artifact_type), j.path,
-           j.outcome,
+    SELECT %(run_id)s, j.row_id::text,
+           coalesce(j.artifact_type, (SELECT c.artifact_type FROM fasthash.checkpoint c
+                                      WHERE c.run_id = %(run_id)s AND c.range_no = j.range_no)),
+           j.path, j.outcome,
            CASE j.outcome WHEN 'write_refused' THEN 'another session has locked the row'
                           ELSE j.detail END
     FROM judged j
-    JOIN fasthash.checkpoint c ON c.run_id = %(run_id)s AND c.range_no = j.range_no
     WHERE j.outcome NOT IN ('gone', 'moved', 'locked', 'fresh', 'hashed', 'confirmed',
                             'prechecked', 'drifted')
     ON CONFLICT DO NOTHING
@@ -153,7 +156,7 @@ SELECT j.range_no, 'drift', 1, j.size_bytes,
                           'path', j.path, 'old_hash', j.old_hash, 'old_marker', j.old_marker,
                           'old_size', j.old_size_json, 'new_hash', encode(j.sha256, 'hex'),
                           'new_size', j.size_bytes, 'mtime_ns', j.mtime_ns,
-                          'ctime_ns', j.ctime_ns,
+                          'ctime_ns', {ctime_ns},
                           'stamps', (SELECT jsonb_build_object('size_bytes', f.size_bytes,
                                          'mtime_ns', f.mtime_ns, 'ctime_ns', f.ctime_ns)
                                      FROM fasthash.file_state f
@@ -168,6 +171,22 @@ WHERE j.outcome = 'drifted'
 -- Fragment: the marker that is made of a time in nanoseconds.
 to_char(to_timestamp(({ns} / 1000)::float8 / 1000000) AT TIME ZONE 'UTC',
         'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+
+-- name: stamp
+-- Fragment: one of the four numbers in a file's stamps.
+('x' || encode(substring({stamps} FROM {first} FOR 8), 'hex'))::bit(64)::bigint
+
+-- name: others
+-- Fragment: the digests beside the SHA-256, where any is asked for.
+, i.blake3, i.xxh3
+
+-- name: other_arrays
+-- Fragment: their parameters.
+, %(blake3)b::bytea[], %(xxh3)b::bytea[]
+
+-- name: other_names
+-- Fragment: their names.
+, blake3, xxh3
 
 -- name: old_blake3
 -- Fragment: where the BLAKE3 is written, too, what it was.
@@ -184,8 +203,8 @@ remembered AS (
     INSERT INTO fasthash.file_state AS f
         (catalog_no, run_id, checked_at, read_at_ns, size_bytes, mtime_ns, ctime_ns, device,
          inode, row_id, xxh3)
-    SELECT %(catalog_no)s, %(run_id)s, clock_timestamp(), p.read_at_ns, p.size_bytes, p.mtime_ns,
-           p.ctime_ns, p.device, p.inode, p.row_id::text, p.xxh3
+    SELECT %(catalog_no)s, %(run_id)s, clock_timestamp(), p.read_at_ns, p.size_bytes, {mtime_ns},
+           {ctime_ns}, {device}, {inode}, p.row_id::text, p.xxh3
     FROM patched p
     ON CONFLICT (row_id, catalog_no) DO UPDATE
     SET run_id = excluded.run_id, checked_at = excluded.checked_at,

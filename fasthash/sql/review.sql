@@ -45,10 +45,9 @@ patched AS MATERIALIZED (
 {write},
 journaled AS (
     INSERT INTO fasthash.journal
-        (run_id, size_bytes, at, read_at_ns, mtime_ns, ctime_ns, device, inode, row_id,
-         new_sha256, old_sha256, old_keys)
-    SELECT %(run_id)s, %(size_bytes)s, clock_timestamp(), %(read_at_ns)s, %(mtime_ns)s,
-           %(ctime_ns)s, %(device)s, %(inode)s, p.row_id::text, %(sha256)s,
+        (run_id, size_bytes, at, read_at_ns, row_id, new_sha256, stamps, old_sha256, old_keys)
+    SELECT %(run_id)s, %(size_bytes)s, clock_timestamp(), %(read_at_ns)s, p.row_id::text,
+           %(sha256)s, %(stamps)s,
            CASE WHEN %(old_hash)s ~ '^[0-9a-fA-F]{{64}}$' THEN decode(%(old_hash)s, 'hex') END,
            jsonb_strip_nulls(jsonb_build_object(
                'file_sha256', p.old_hash_json, 'file_size_bytes', p.old_size_json,
@@ -60,7 +59,7 @@ remembered AS (
         (catalog_no, run_id, checked_at, read_at_ns, size_bytes, mtime_ns, ctime_ns, device,
          inode, row_id)
     SELECT %(catalog_no)s, %(run_id)s, clock_timestamp(), %(read_at_ns)s, %(size_bytes)s,
-           %(mtime_ns)s, %(ctime_ns)s, %(device)s, %(inode)s, p.row_id::text
+           {mtime_ns}, {ctime_ns}, {device}, {inode}, p.row_id::text
     FROM patched p
     ON CONFLICT (row_id, catalog_no) DO UPDATE
     SET run_id = excluded.run_id, checked_at = excluded.checked_at,

@@ -72,12 +72,17 @@ class Due:
 def due(catalog: Catalog, rows: Due) -> sql.Composable:
     """Rows that the run is for."""
     if rows.is_scrub:
-        found = catalog.query("catalog", "due_scrub")
+        found = catalog.query("catalog", "due_scrub", known_bad=known_bad(catalog))
     else:
         found = catalog.query("catalog", "due_since" if rows.since else "due_unmarked")
     if rows.sample is not None:
         found += sql.SQL(" ") + catalog.query("catalog", "in_sample")
     return found
+
+
+def known_bad(catalog: Catalog) -> sql.Composable:
+    """Rows whose file was found to be bad, and not good again since."""
+    return catalog.query("catalog", "known_bad")
 
 
 def unmet(catalog: Catalog, rows: Due) -> sql.Composable:
@@ -98,8 +103,8 @@ def fresh(catalog: Catalog, rows: Due) -> sql.Composable:
 def known(catalog: Catalog, rows: Due) -> tuple[sql.Composable, sql.Composable]:
     """What is known of a row's file: the columns, and the join they need."""
     if rows.precheck == "off":
-        return catalog.query("catalog", "known_nothing"), EMPTY
-    and_hash: sql.Composable = catalog.query("catalog", "and_hash")
+        return EMPTY, EMPTY
+    and_hash: sql.Composable = catalog.query("catalog", "and_hash", known_bad=known_bad(catalog))
     if rows.blake3:
         and_hash = and_hash + sql.SQL(" ") + catalog.query("catalog", "and_blake3")
     if rows.precheck == "size":

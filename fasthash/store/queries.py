@@ -39,6 +39,15 @@ def query(module: str, name: str, **parts: sql.Composable) -> sql.Composed:
 
 
 EMPTY = sql.SQL("")
+_STAMPS = ("mtime_ns", "ctime_ns", "device", "inode")
+
+
+def stamps(column: sql.Composable) -> dict[str, sql.Composable]:
+    """The fragments that take packed stamps apart, by name."""
+    return {
+        name: query("result", "stamp", stamps=column, first=sql.SQL(str(1 + 8 * n)))
+        for n, name in enumerate(_STAMPS)
+    }
 
 
 def identifier(*names: str) -> sql.Identifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from psycopg import sql
@@ -13,7 +14,7 @@ from fasthash import drift
 from fasthash import parts as packed
 from fasthash.fixity import PIECES_A_PART, Counts, Outcome, Part, Result, Verdict
 from fasthash.store.catalog import Catalog
-from fasthash.store.queries import EMPTY, identifier, query
+from fasthash.store.queries import EMPTY, identifier, query, stamps
 from fasthash.store.session import Connection
 
 _COUNT_NAMES = [f.name for f in fields(Counts)]
@@ -25,6 +26,7 @@ _USUALLY = {
     "verdict": "hashed",
     "reread": False,
     "detail": None,
+    "stamps": None,
     "blake3": None,
     "xxh3": None,
 }
@@ -77,7 +79,8 @@ class Target:
     """Where results go and how.
 
     `policy` says which drifts are overwritten, as `drift.is_overwritten` knows it; `remembers`
-    whether what the files look like is kept for looking up, and `blake3` whether that is written.
+    whether what the files look like is kept for looking up; `blake3` and `xxh3` which digests are
+    made beside the SHA-256: the first is written, the second kept.
     """
 
     catalog: Catalog
@@ -87,6 +90,12 @@ class Target:
     catalog_no: int = 0
     remembers: bool = False
     blake3: bool = False
+    xxh3: bool = False
+
+    @property
+    def other_digests(self) -> bool:
+        """Whether any digest beside the SHA-256 is made."""
+        return self.blake3 or self.xxh3
 
 
 def fence(connection: Connection, target: Target, parts: Sequence[Part]) -> list[Part]:
@@ -261,6 +270,7 @@ def _execute(
                 tally.add(range_no, outcome, count, size_bytes)
 
 
+@cache
 def _apply_statement(target: Target) -> sql.Composed:
     catalog = target.catalog
     if catalog.update_function is not None:
@@ -273,6 +283,7 @@ def _apply_statement(target: Target) -> sql.Composed:
     else:
         write = catalog.query("result", f"write_{catalog.metadata_type}")
         called = EMPTY
+    of_patched = stamps(sql.SQL("p.stamps"))
     return catalog.query(
         "result",
         "apply",
@@ -284,7 +295,13 @@ def _apply_statement(target: Target) -> sql.Composed:
             catalog.query("result", "old_blake3") if target.blake3 else sql.SQL("NULL::jsonb")
         ),
         new_blake3=query("result", "new_blake3") if target.blake3 else EMPTY,
-        remembered=query("result", "remember") if target.remembers else EMPTY,
+        remembered=(query("result", "remember", **of_patched) if target.remembers else EMPTY),
+        ctime_ns=stamps(sql.SQL("j.stamps"))["ctime_ns"],
+        xxh3=sql.SQL("j.xxh3") if target.other_digests else sql.SQL("NULL::bytea"),
+        **{
+            name: query("result", name) if target.other_digests else EMPTY
+            for name in ("others", "other_arrays", "other_names")
+        },
     )
 
 

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from fasthash.fixity import Result
 from fasthash.store.catalog import Catalog, type_parameters
-from fasthash.store.queries import EMPTY, identifier, query
+from fasthash.store.queries import EMPTY, identifier, query, stamps
 from fasthash.store.session import Connection, Row, transaction
 
 
@@ -65,7 +65,15 @@ def accept(
     else:
         write, called = catalog.query("result", f"write_{catalog.metadata_type}"), EMPTY
     marker = query("result", "marker_text", ns=sql.SQL("%(read_at_ns)s::bigint"))
-    statement = catalog.query("review", "accept", write=write, called=called, new_marker=marker)
+    columns = stamps(sql.SQL("%(stamps)s::bytea"))
+    statement = catalog.query(
+        "review",
+        "accept",
+        write=write,
+        called=called,
+        new_marker=marker,
+        **columns,
+    )
     parameters: dict[str, Any] = {**read._asdict(), **found, "catalog_no": catalog_no}
     with transaction(connection):
         rows = connection.execute(statement, {**parameters, "who": who, "comment": comment})

@@ -51,6 +51,8 @@ def read_range(
     }
     with connection.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(statement, parameters)
+        if rows.precheck == "off":
+            return [Task._make((*row, None, None, False)) for row in cursor]
         return [
             Task(row_id, path, stored, marker, preset, None if size is None else Known(size, *more))
             for row_id, path, stored, marker, preset, size, *more in cursor
@@ -101,7 +103,8 @@ def count_future(connection: Connection, catalog: Catalog, now: str) -> tuple[in
 
 def read_freshness(connection: Connection, catalog: Catalog, rows: Due) -> dict[str, Any]:
     """The oldest marker and how many rows there are of each kind, as `freshness` has them."""
-    found = connection.execute(catalog.query("catalog", "freshness"), rows.parameters(catalog))
+    statement = catalog.query("catalog", "freshness", known_bad=due.known_bad(catalog))
+    found = connection.execute(statement, rows.parameters(catalog))
     return found.fetchone() or {}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from psycopg import sql
+
 from fasthash.store.catalog import Catalog
-from fasthash.store.queries import query
+from fasthash.store.queries import query, stamps
 from fasthash.store.session import Connection, transaction
 
 
@@ -29,6 +31,7 @@ def fold_journal(connection: Connection, catalog: Catalog, catalog_no: int, run_
     """Takes over what backfills have journaled since the last time; how many rows it was."""
     key = {"catalog": catalog.key, "catalog_no": catalog_no, "run_id": run_id}
     with transaction(connection):
-        folded = connection.execute(query("lease", "fold_journal"), key).rowcount
+        statement = query("lease", "fold_journal", **stamps(sql.SQL("j.stamps")))
+        folded = connection.execute(statement, key).rowcount
         connection.execute(query("lease", "note_folded"), key)
     return folded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from typing import Any
 
 import pytest
@@ -75,7 +76,13 @@ def test_reject_keeps_the_old(reviewed: Database) -> None:
     assert {d["comment"] for d in rejected} == {"restore"}
     assert all("@" in d["resolved_by"] for d in rejected)
     # They are bad all the same: the next scrub says so again.
-    assert reviewed.scrub("--on-drift", "hold", status=1)["drift_open"] == 6
+    again = reviewed.scrub("--older-than", "90d", "--on-drift", "hold", status=1)
+    assert (again["rows_scanned"], again["drift_open"]) == (6, 6)
+    decide(reviewed, "reject", "--all")
+    for n in range(6):  # restored from a backup: from here on they are as good as any
+        (reviewed.root / f"f{n}").write_bytes(random.Random(n).randbytes(1_000 + n % 7))
+    assert reviewed.scrub("--older-than", "90d")["outcomes"]["confirmed"] == 6
+    assert reviewed.scrub("--older-than", "90d")["rows_scanned"] == 0
 
 
 def test_all_decided_is_nothing_to_look_at(reviewed: Database) -> None:

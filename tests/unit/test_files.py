@@ -104,9 +104,7 @@ class Small(NamedTuple):
     size_bytes: int
     mtime_ns: int
     read_at_ns: int
-    ctime_ns: int
-    device: int
-    inode: int
+    stamps: bytes
 
 
 def read_small(root: Path, name: str | bytes, *, in_python: bool = False) -> Small | None:
