@@ -3,28 +3,33 @@
 In the order the data flows:
 
 - `cli`           commands; the only place with click and tqdm
-- `config`        settings from flags, environment and file
+- `config`        settings from flags, environment and file (`parsing`, `windows`)
 - `embedded`      the PostgreSQL that is used when none is configured, and its keeper process
+- `review`        decisions about drifts
 - `register`      a directory into catalog rows; `demo` a catalog with something of everything
 - `bench`         what machine and storage can do, and the settings that suit them
 - `main_job`      preflight, then a run or a dry run (`dryrun`)
 - `coordinator`   a run from beginning to end
 - `seat`          who this coordinator is, and its connections (`desk`); `opening` finds the run
 - `leasing`       keeps the supply filled from the checkpoint table, finishes ranges
-- `heartbeat`     renews leases, reports, holds the run when it has to
+- `heartbeat`     renews leases, reports, holds the run when it has to; `manners` says when, for
+                  the sake of others (`clock`); `survey` looks at the catalog as a whole
 - `supply`        leased ranges into units
 - `pool`          worker processes (`process`, `child`); their state is in shared memory (`slot`)
-- `worker`        units in, parts out; `inspector` tasks to verdicts, `resolver` the site's own way
-- `small`         small files by the group (natively: `_native.c`); `files` any file, the long way,
-                  two large ones together (`pairs`);
-                  `problems` why one has no digest
+- `worker`        units in, parts out; `inspector` tasks to verdicts (`verdicts`), `resolver` the
+                  site's own way
+- `pace`          how fast a worker may go: `gate` is what it shares with coordinator and host,
+                  `limits` the arithmetic, `watching` what readers see of it; `neighbourly` its
+                  priorities
+- `small`         small files by the group (natively: `_native.c`); `alone` one by one (`files`),
+                  two large ones together (`pairs`); `problems` why one has no digest
 - `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were
 - `hashing`       bytes to digests
 - `parts`         results packed by columns, sent as messages (`wire`)
 - `commits`       results to the writer, until they are settled
 - `writer`        results into one fenced transaction a batch
 - `store`         the only place that talks to PostgreSQL; its text lies in `sql/`
-- `lease`, `units`, `paths`, `drift`, `summary`, `widths`  pure decisions
+- `lease`, `units`, `paths`, `drift`, `freshness`, `summary`, `widths`  pure decisions
 - `fixity`        the vocabulary
 - `errors`        what ends a command, and with which exit status
 """

@@ -9,22 +9,19 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
-from fasthash import logs
+from fasthash import logs, survey
 from fasthash.commits import Commits
 from fasthash.config import Settings
 from fasthash.errors import DatabaseLost, FasthashError, first_error
 from fasthash.fixity import Part, Returned, Root, Task
-from fasthash.freshness import Freshness, verified_by
 from fasthash.heartbeat import Heartbeat
 from fasthash.leasing import Leasing
 from fasthash.manners import Manners
-from fasthash.parsing import marker_text
 from fasthash.pool import Pool
 from fasthash.progress import Progress
 from fasthash.seat import Seat, Start
-from fasthash.store import leases, reports, rows
+from fasthash.store import leases, reports, runs
 from fasthash.store.catalog import Catalog
 from fasthash.summary import ENDINGS, RunSummary, describe_rates
 from fasthash.supply import Supply
@@ -36,8 +33,6 @@ log = logging.getLogger("fasthash")
 WORKERS_STOP_S = 0.6
 WRITER_STOP_S = 0.8
 LEAVE_S = 0.6
-# A marker so far ahead of this host's clock is of the future.
-FUTURE = timedelta(minutes=1)
 LIMIT_NOTES = {
     "resumed": "--limit counts what is planned from now on: ranges planned before come on top",
     "joined": "--limit changes nothing about a run that others work on",
@@ -144,7 +139,7 @@ class Coordinator:
                         self.heartbeat.beat(),
                         self.heartbeat.show(),
                         self.manners.watch_database(),
-                        self._count(),
+                        self._survey(),
                         self._end_in_time(),
                     )
                 ]
@@ -208,31 +203,12 @@ class Coordinator:
     async def _deliver(self, part: Part, tasks: Sequence[Task]) -> None:
         await self.commits.deliver(part)
 
-    async def _count(self) -> None:
-        """Counts what is to come, beside the work, for the progress bar and the ETA."""
-        if self.start.rows_expected is not None:
-            return
-        seat, settings = self.seat, self.seat.settings
-        count = await seat.counter.call(
-            rows.count_rows, seat.catalog, seat.due, settings.types, unmet=self.start.only_unmet
-        )
-        expected = count if settings.limit is None else min(count, settings.limit)
-        self.heartbeat.rows_expected = expected
-        await seat.pulse.call(leases.expect_rows, seat.run_id, expected)
-        if seat.due.remembers:
-            await self._look_at_clocks()
-
-    async def _look_at_clocks(self) -> None:
-        now = marker_text(datetime.now(UTC) + FUTURE)
-        count, latest = await self.seat.counter.call(rows.count_future, self.seat.catalog, now)
-        if count:
-            log.warning(
-                "%d row%s a marker of the future, up to %s: taken as fresh; is a clock wrong?",
-                count,
-                " has" if count == 1 else "s have",
-                latest,
-                extra=logs.event("future_markers", rows=count, latest=latest),
-            )
+    async def _survey(self) -> None:
+        """Looks at the catalog as a whole, beside the work."""
+        if self.start.rows_expected is None:
+            self.heartbeat.rows_expected = await survey.count_ahead(self.seat, self.start)
+            if self.seat.due.remembers:
+                await survey.look_at_clocks(self.seat)
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -318,32 +294,19 @@ class Coordinator:
         alive = await self.seat.ledger.call(leases.live_holders, self.seat.run_id)
         return alive != [self.seat.holder_id]
 
-    async def _look_at_freshness(self) -> None:
-        seat, courtesy = self.seat, self.seat.settings.courtesy
-        found = await seat.counter.call(rows.read_freshness, seat.catalog, seat.due)
-        run = await seat.ledger.call(reports.read_run, seat.run_id)
-        done = (self.heartbeat.others + self.commits.counts).scanned
-        left = max(0, (self.heartbeat.rows_expected or 0) - done) if self.ended_for else 0
-        now = datetime.now(UTC)
-        by = verified_by(
-            now,
-            run["started_at"],
-            run["seconds"],
-            done,
-            left,
-            nightly=bool(self.ended_for or courtesy.windows),
-        )
-        freshness = Freshness(now, verified_by=by, **found)
-        await seat.ledger.call(leases.note_freshness, seat.run_id, freshness.as_json())
-
     async def _leave(self, error: FasthashError | None) -> RunSummary:
         seat = self.seat
         if error is not None or self.supply.stopped:
             text = None if error is None else str(error)
-            await seat.ledger.call(leases.leave, seat.run_id, seat.holder_id, text, self.ended_for)
+            await seat.ledger.call(runs.leave, seat.run_id, seat.holder_id, text, self.ended_for)
         if not await self._others():
             seat.forget_rate()
         await self.heartbeat.report()
         if seat.due.is_scrub and error is None and self.stopped_by is None:
-            await self._look_at_freshness()
+            await survey.note_freshness(
+                seat,
+                self.heartbeat.others + self.commits.counts,
+                self.heartbeat.rows_expected,
+                ended_early=self.ended_for is not None,
+            )
         return await seat.ledger.call(reports.read_summary, seat.run_id)

@@ -16,7 +16,7 @@ from fasthash.pool import Pool
 from fasthash.process import Child
 from fasthash.progress import Position, Progress
 from fasthash.seat import Seat, Start
-from fasthash.store import leases, reports
+from fasthash.store import leases, reports, runs
 from fasthash.summary import describe_rates, human_bytes, human_seconds
 from fasthash.supply import Supply
 
@@ -100,7 +100,7 @@ class Heartbeat:
         """Stores how far this process is, and learns how far the others are."""
         seat, counts = self.seat, self.commits.counts
         await seat.pulse.call(
-            leases.report,
+            runs.report,
             seat.run_id,
             seat.holder_id,
             self._facts(),

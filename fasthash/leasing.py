@@ -12,7 +12,7 @@ from fasthash.fixity import LeasedRange, Task, Verdict
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, ranges_wanted, rows_to_keep
 from fasthash.manners import Manners
 from fasthash.seat import Seat
-from fasthash.store import leases, planning, rows
+from fasthash.store import leases, planning, rows, runs
 from fasthash.store.session import Connection
 from fasthash.supply import Supply
 
@@ -49,7 +49,7 @@ class Leasing:
             if await self._lease_more():
                 continue
             idle = supply.running_out and not supply.holdings and supply.held is None
-            if idle and await seat.ledger.call(leases.is_planned_and_done, seat.run_id):
+            if idle and await seat.ledger.call(runs.is_planned_and_done, seat.run_id):
                 supply.close()
                 return
             with contextlib.suppress(TimeoutError):

@@ -52,6 +52,33 @@ def group_files(most_files: int, files_per_s: float) -> int:
     return min(most_files, max(1, int(files_per_s * PIECE_S))) if files_per_s else most_files
 
 
+class Lag:
+    """How far a standby is behind, by where the primary was when.
+
+    The server measures a lag only while the standby moves: of one that stands still it says what
+    was true before.
+    """
+
+    def __init__(self) -> None:
+        self._written: list[tuple[float, int]] = []  # when, and how many bytes of WAL
+
+    def seconds(self, now_s: float, written: int, replayed: int | None) -> float:
+        """The lag now, as far as we have watched.
+
+        Args:
+            now_s: the time on any clock that does not jump.
+            written: bytes of WAL that the primary has written.
+            replayed: how many of them the slowest standby has replayed, None without one.
+        """
+        self._written.append((now_s, written))
+        if replayed is None or replayed >= written:
+            self._written = self._written[-1:]
+            return 0.0
+        while len(self._written) > 1 and self._written[1][1] <= replayed:
+            self._written.pop(0)
+        return now_s - self._written[0][0]
+
+
 def fits(spent_bytes: int, size_bytes: int, budget_bytes: int) -> bool:
     """Whether a file may still be read: within the budget, or as the first, whatever its size."""
     return not budget_bytes or spent_bytes == 0 or spent_bytes + size_bytes <= budget_bytes

@@ -13,6 +13,7 @@ from fasthash import clock, logs, windows
 from fasthash.config import Courtesy
 from fasthash.desk import Desk
 from fasthash.gate import Gate
+from fasthash.limits import Lag
 from fasthash.store import strain
 from fasthash.summary import human_seconds
 from fasthash.windows import Opening
@@ -53,13 +54,18 @@ class Manners:
 
     async def watch_database(self) -> None:
         """Looks at lag and backlog now and then, until cancelled."""
+        lag = Lag()
         most_lag_s = self.courtesy.most_replication_lag_s
         most_backlog = self.courtesy.most_wal_backlog
         while most_lag_s or most_backlog:
             found = await self.desk.call(strain.read_strain)
             self._strain = None
-            if most_lag_s and found.replication_lag_s > most_lag_s:
-                self._strain = f"replication lags {human_seconds(found.replication_lag_s)} behind"
+            lag_s = max(
+                found.lag_s if found.replayed != found.written else 0.0,
+                lag.seconds(time.monotonic(), found.written, found.replayed),
+            )
+            if most_lag_s and lag_s > most_lag_s:
+                self._strain = f"replication lags {human_seconds(lag_s)} behind"
             elif most_backlog and found.wal_backlog > most_backlog:
                 self._strain = f"{found.wal_backlog} WAL segments wait for the archiver"
             await asyncio.sleep(LOOK_AT_DATABASE_EVERY_S)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from fasthash import logs
 from fasthash.errors import ConfigError, OtherRunUnfinished
-from fasthash.store import leases
+from fasthash.store import leases, runs
 from fasthash.store.catalog import Catalog
-from fasthash.store.leases import OpenRun, RunIdentity
+from fasthash.store.runs import OpenRun, RunIdentity
 from fasthash.store.session import Connection
 
 log = logging.getLogger("fasthash")
@@ -41,9 +41,9 @@ def open_run(
         ConfigError: `restart`, while others work on the unfinished run.
     """
     while True:
-        found = leases.find_open_run(connection, catalog, identity.kind)
+        found = runs.find_open_run(connection, catalog, identity.kind)
         if found is None:
-            run_id = leases.create_run(connection, catalog, identity, limit, older_than_s)
+            run_id = runs.create_run(connection, catalog, identity, limit, older_than_s)
             if run_id is not None:
                 return Opened(run_id, "new")
             continue  # another process was quicker: join it
@@ -53,12 +53,12 @@ def open_run(
                 raise ConfigError(
                     f"run {found.run_id} is being worked on: stop it before --restart"
                 )
-            leases.supersede_run(connection, found.run_id)
+            runs.supersede_run(connection, found.run_id)
             continue
         _check_same(found, identity)
         if live:
             return Opened(found.run_id, "joined")
-        leases.reopen_run(connection, found.run_id, limit)
+        runs.reopen_run(connection, found.run_id, limit)
         return Opened(found.run_id, "resumed")
 
 

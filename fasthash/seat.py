@@ -21,10 +21,10 @@ from fasthash.hashing import Algorithms
 from fasthash.opening import open_run
 from fasthash.parsing import marker_text
 from fasthash.store import leases, reports, states
+from fasthash.store.applying import Target
 from fasthash.store.catalog import Catalog
 from fasthash.store.due import Due
-from fasthash.store.leases import RunIdentity
-from fasthash.store.results import Target
+from fasthash.store.runs import RunIdentity
 from fasthash.store.session import Connection, Session
 from fasthash.worker import WorkerSetup
 from fasthash.writer import WriterSetup

@@ -19,7 +19,7 @@ from fasthash import parts as packed
 from fasthash.errors import DatabaseLost
 from fasthash.fixity import Counts, DriftKind, Part
 from fasthash.store import results
-from fasthash.store.results import Tally, Target, UpdateFunctionError
+from fasthash.store.applying import Tally, Target, UpdateFunctionError
 from fasthash.store.session import (
     IN_THE_WAY,
     WRITER,

@@ -33,18 +33,18 @@ def rate_command(
     It holds for each host that works on the run, within a second, and until the run ends or is
     started again. Without any argument the rates are shown.
     """
-    from fasthash.store import leases, reports  # noqa: PLC0415
+    from fasthash.store import reports, runs  # noqa: PLC0415
     from fasthash.summary import describe_rates  # noqa: PLC0415
 
     with ledger(dsn, "rate") as connection:
-        runs = reports.runs_under_way(connection) if run_id is None else [run_id]
-        if not runs:
+        numbers = reports.runs_under_way(connection) if run_id is None else [run_id]
+        if not numbers:
             raise ConfigError("no run is under way: give --rate when you start one")
         shown: list[dict[str, Any]] = []
-        for number in runs:
+        for number in numbers:
             reports.read_run(connection, number)
             if rate is not None or files_rate is not None:
-                leases.give_orders(connection, number, (rate, files_rate))
+                runs.give_orders(connection, number, (rate, files_rate))
             shown.append({"run_id": number, "hosts": reports.read_rates(connection, number)})
     with tables.standard_output() as out:
         if as_json:

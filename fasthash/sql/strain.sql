@@ -1,10 +1,10 @@
--- name: replication_lag
--- How far the slowest standby is behind in replaying, in seconds. What this role may not see is
--- NULL. A standby that has replayed everything has no lag, however long ago that was.
+-- name: replication
+-- Where the primary is and where its slowest standby is, in bytes of WAL, and the lag that the
+-- primary has measured, in seconds. What this role may not see is NULL.
 SELECT count(*) AS standbys, count(r.state) AS visible,
-       coalesce(max(CASE WHEN r.replay_lsn < pg_current_wal_lsn()
-                         THEN extract(epoch FROM coalesce(r.replay_lag, interval '0')) END),
-                0)::float8 AS lag_s
+       (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint AS written,
+       min(r.replay_lsn - '0/0'::pg_lsn)::bigint AS replayed,
+       coalesce(max(extract(epoch FROM r.replay_lag)), 0)::float8 AS lag_s
 FROM pg_stat_replication r
 
 -- name: wal_backlog

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-
-from psycopg.types.json import Jsonb
 
 from fasthash.fixity import LeasedRange
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, RECONNECT_GRACE_S
@@ -15,127 +13,10 @@ from fasthash.store.queries import query
 from fasthash.store.session import Connection, transaction
 
 
-@dataclass(frozen=True, slots=True)
-class RunIdentity:
-    """What has to be the same for an interrupted run to go on."""
-
-    kind: str
-    types: tuple[str, ...]
-    algorithm: str = "sha256"
-    since: str | None = None
-    sample: str | None = None  # seed and share
-    missing: bool = False
-    roots: tuple[str, ...] = ()  # as on `host`
-    resolver: str | None = None
-    host: str = ""
-
-    def as_options(self, limit: int | None) -> dict[str, Any]:
-        """As it stands in the ledger."""
-        return {
-            "types": sorted(self.types) or None,
-            "algorithm": self.algorithm,
-            "limit": limit,
-            "roots": sorted(self.roots),
-            "resolver": self.resolver,
-            "since": self.since,
-            "sample": self.sample,
-            "missing": self.missing,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRun:
-    """An unfinished run as the ledger has it."""
-
-    run_id: int
-    state: str
-    identity: RunIdentity
-
-
-def find_open_run(connection: Connection, catalog: Catalog, kind: str) -> OpenRun | None:
-    """The unfinished run of a kind of this catalog, if there is one."""
-    key = {"catalog": catalog.key, "kind": kind}
-    row = connection.execute(query("lease", "open_run_of"), key).fetchone()
-    if row is None:
-        return None
-    options = row["options"]
-    identity = RunIdentity(
-        row["kind"],
-        tuple(options["types"] or ()),
-        options["algorithm"],
-        options.get("since"),
-        options.get("sample"),
-        bool(options.get("missing")),
-        tuple(options.get("roots") or ()),
-        options.get("resolver"),
-        row["host"],
-    )
-    return OpenRun(row["run_id"], row["state"], identity)
-
-
-def create_run(
-    connection: Connection,
-    catalog: Catalog,
-    identity: RunIdentity,
-    limit: int | None,
-    older_than_s: float = 0.0,
-) -> int | None:
-    """A new run; None where another process was quicker.
-
-    The first backfill meets every row and counts what is there; one after a complete one, or one
-    with a row limit, goes straight to the rows that lack the marker (pass 1). A scrub goes through
-    the rows by age.
-
-    Args:
-        older_than_s: what a scrub's cutoff lies back.
-    """
-    options = identity.as_options(limit)
-    key = {"catalog": catalog.key, "types": Jsonb(options["types"])}
-    before = connection.execute(query("lease", "whole_run_before"), key).fetchone()
-    only_unmet = identity.kind == "backfill" and (
-        limit is not None or bool(before and before["found"])
-    )
-    row = connection.execute(
-        query("lease", "create_run"),
-        {
-            "catalog": catalog.key,
-            "kind": identity.kind,
-            "options": Jsonb(options),
-            "host": identity.host,
-            "pass_no": 1 if only_unmet else 0,
-            "older_than_s": older_than_s,
-        },
-    ).fetchone()
-    return int(row["run_id"]) if row else None
-
-
-def reopen_run(connection: Connection, run_id: int, limit: int | None) -> None:
-    """An unfinished run goes on; with a limit, for so many more rows."""
-    connection.execute(query("lease", "reopen_run"), {"run_id": run_id, "limit": limit})
-
-
-def supersede_run(connection: Connection, run_id: int) -> None:
-    """An unfinished run is given up for a new one."""
-    connection.execute(query("lease", "supersede_run"), {"run_id": run_id})
-
-
 def live_holders(connection: Connection, run_id: int) -> list[int]:
     """The coordinators of a run whose database session is alive."""
     rows = connection.execute(query("lease", "live_holders"), {"run_id": run_id})
     return [r["holder_id"] for r in rows]
-
-
-def give_orders(
-    connection: Connection, run_id: int, rates: tuple[float | None, float | None]
-) -> None:
-    """Tells those who work on a run which rates to keep: bytes and files a second.
-
-    Args:
-        rates: 0 for no limit, None for what it is.
-    """
-    connection.execute(
-        query("lease", "give_orders"), {"run_id": run_id, "orders": Jsonb({"rates": rates})}
-    )
 
 
 def be_seen(connection: Connection, holder_id: int) -> dict[str, Any]:
@@ -307,65 +188,3 @@ def finish(
 def release(connection: Connection, run_id: int, holder_id: int) -> None:
     """Gives all leases back."""
     connection.execute(query("lease", "release_leases"), {"run_id": run_id, "holder_id": holder_id})
-
-
-def is_planned_and_done(connection: Connection, run_id: int) -> bool:
-    """Completes the run if all of it is done; whether it is complete now.
-
-    This commit waits for the disk, and with it everything that was committed before: what is
-    reported as complete survives a crash of the server.
-    """
-    with transaction(connection):
-        connection.execute("SET LOCAL synchronous_commit = on")
-        connection.execute(query("lease", "complete_run"), {"run_id": run_id})
-    row = connection.execute(query("lease", "run_state"), {"run_id": run_id}).fetchone()
-    return row is None or row["state"] != "running"
-
-
-def leave(
-    connection: Connection,
-    run_id: int,
-    holder_id: int,
-    error: str | None,
-    ended_for: str | None = None,
-) -> None:
-    """This coordinator stops before the end of the run: for an error, a signal, or by plan."""
-    with transaction(connection):
-        release(connection, run_id, holder_id)
-        connection.execute(
-            query("lease", "leave_run"),
-            {
-                "run_id": run_id,
-                "holder_id": holder_id,
-                "error": error,
-                "ended_for": ended_for,
-                "alive": live_holders(connection, run_id),
-            },
-        )
-
-
-def report(
-    connection: Connection, run_id: int, holder_id: int, facts: dict[str, Any], rows: int, size: int
-) -> None:
-    """Stores what this coordinator is doing and how far it has come."""
-    connection.execute(
-        query("lease", "report_holder"),
-        {
-            "run_id": run_id,
-            "holder_id": holder_id,
-            "report": Jsonb(facts),
-            "rows": rows,
-            "bytes": size,
-        },
-    )
-
-
-def note_freshness(connection: Connection, run_id: int, freshness: dict[str, Any]) -> None:
-    """Stores how fresh the catalog is now."""
-    key = {"run_id": run_id, "freshness": Jsonb(freshness)}
-    connection.execute(query("lease", "note_freshness"), key)
-
-
-def expect_rows(connection: Connection, run_id: int, rows: int) -> None:
-    """Stores how many rows the run will meet."""
-    connection.execute(query("lease", "expect_rows"), {"run_id": run_id, "rows": rows})

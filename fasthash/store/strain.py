@@ -11,17 +11,25 @@ from fasthash.store.session import Connection
 
 @dataclass(frozen=True, slots=True)
 class Strain:
-    """How far the slowest standby is behind, and how many WAL segments wait to be archived."""
+    """Where WAL is, in bytes, and how many segments wait to be archived.
 
-    replication_lag_s: float
+    `replayed` is where the slowest standby is, None without one; `lag_s` what the server says of
+    it, which stands still when the standby does.
+    """
+
+    written: int
+    replayed: int | None
+    lag_s: float
     wal_backlog: int
 
 
 def read_strain(connection: Connection) -> Strain:
     """The strain now; what the role may not see counts as none (see `check_visible`)."""
-    lag = connection.execute(query("strain", "replication_lag")).fetchone()
+    found = connection.execute(query("strain", "replication")).fetchone() or {}
     backlog = connection.execute(query("strain", "wal_backlog")).fetchone()
-    return Strain(lag["lag_s"] if lag else 0.0, backlog["segments"] if backlog else 0)
+    return Strain(
+        found["written"], found["replayed"], found["lag_s"], backlog["segments"] if backlog else 0
+    )
 
 
 def check_visible(connection: Connection) -> None:
@@ -30,7 +38,7 @@ def check_visible(connection: Connection) -> None:
     Raises:
         PreflightFailed: this role may not.
     """
-    row = connection.execute(query("strain", "replication_lag")).fetchone()
+    row = connection.execute(query("strain", "replication")).fetchone()
     if row is not None and row["visible"] < row["standbys"]:
         raise PreflightFailed(
             "--max-replication-lag: this role cannot see how far standbys are behind; "

@@ -27,11 +27,11 @@ from fasthash.config import CatalogNames
 from fasthash.fixity import LeasedRange, Part, Result, Task, Unit, Verdict
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, rows_to_keep
 from fasthash.store import catalog as catalogs
-from fasthash.store import leases, planning, session
+from fasthash.store import leases, planning, runs, session
 from fasthash.store import rows as catalog_rows
+from fasthash.store.applying import Target
 from fasthash.store.due import Due
-from fasthash.store.leases import RunIdentity
-from fasthash.store.results import Target
+from fasthash.store.runs import RunIdentity
 from fasthash.supply import Supply
 from fasthash.writer import Writer, WriterSetup
 
@@ -191,7 +191,7 @@ class Protocol(RuleBasedStateMachine):
         self.database.sql("UPDATE artifacts SET metadata = NULL")
         with session.connect_once(self.database.dsn, "model") as connection:
             self.catalog = catalogs.find_catalog(connection, CatalogNames())
-            run_id = leases.create_run(connection, self.catalog, RunIdentity("backfill", ()), None)
+            run_id = runs.create_run(connection, self.catalog, RunIdentity("backfill", ()), None)
         assert run_id is not None
         self.run_id = run_id
         self.holders: list[Holder] = []
@@ -303,7 +303,7 @@ class Protocol(RuleBasedStateMachine):
             while last.outbox:
                 last.send_next()
             last.finish()
-            if not last.lease() and leases.is_planned_and_done(last.ledger, self.run_id):
+            if not last.lease() and runs.is_planned_and_done(last.ledger, self.run_id):
                 break
         else:
             raise AssertionError("the run does not end")

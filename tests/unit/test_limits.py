@@ -186,3 +186,25 @@ def test_a_closed_gate_is_waited_for_in_the_middle_of_a_file() -> None:
 
     one.set(paused=True)
     assert Pace(Opens.create(), one).allow(4096) == 4096
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 10), st.integers(0, 100), st.integers(0, 120)), max_size=50)
+)
+def test_a_lag_is_how_long_ago_the_primary_was_where_the_standby_is(
+    steps: list[tuple[float, int, int]],
+) -> None:
+    lag, now_s, written, replayed = limits.Lag(), 100.0, 1000, 1000
+    history: list[tuple[float, int]] = []
+    for pause_s, more, caught_up in steps:
+        now_s, written = now_s + pause_s, written + more
+        replayed = min(written, replayed + caught_up)
+        history.append((now_s, written))
+        found = lag.seconds(now_s, written, replayed)
+        if replayed == written:
+            assert found == 0
+        else:
+            # It is somewhere behind the first time at which this much was written.
+            later = [at for at, there in history if there > replayed]
+            assert found >= now_s - later[0]
+    assert limits.Lag().seconds(1.0, 5, None) == 0

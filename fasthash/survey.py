@@ -1,0 +1,64 @@
+"""The catalog as a whole: how much is to come, markers that are odd, how fresh it is."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+from fasthash import logs
+from fasthash.fixity import Counts
+from fasthash.freshness import Freshness, verified_by
+from fasthash.parsing import marker_text
+from fasthash.seat import Seat, Start
+from fasthash.store import reports, rows, runs
+
+log = logging.getLogger("fasthash")
+
+# A marker so far ahead of this host's clock is of the future.
+FUTURE = timedelta(minutes=1)
+
+
+async def count_ahead(seat: Seat, start: Start) -> int:
+    """How many rows the run will meet, for the progress bar and the ETA; noted in the ledger."""
+    limit = seat.settings.limit
+    count = await seat.counter.call(
+        rows.count_rows, seat.catalog, seat.due, seat.settings.types, unmet=start.only_unmet
+    )
+    expected = count if limit is None else min(count, limit)
+    await seat.pulse.call(runs.expect_rows, seat.run_id, expected)
+    return expected
+
+
+async def look_at_clocks(seat: Seat) -> None:
+    """Says so where markers are of the future: such rows are fresh until then."""
+    now = marker_text(datetime.now(UTC) + FUTURE)
+    count, latest = await seat.counter.call(rows.count_future, seat.catalog, now)
+    if count:
+        log.warning(
+            "%d row%s a marker of the future, up to %s: taken as fresh; is a clock wrong?",
+            count,
+            " has" if count == 1 else "s have",
+            latest,
+            extra=logs.event("future_markers", rows=count, latest=latest),
+        )
+
+
+async def note_freshness(
+    seat: Seat, done: Counts, rows_expected: int | None, *, ended_early: bool
+) -> None:
+    """Stores how fresh the catalog is at the end of a scrub's session.
+
+    Args:
+        seat: in the scrub.
+        done: what it has come to.
+        rows_expected: what it was for, if that is known.
+        ended_early: it was left by plan, and goes on another time.
+    """
+    found = await seat.counter.call(rows.read_freshness, seat.catalog, seat.due)
+    run = await seat.ledger.call(reports.read_run, seat.run_id)
+    now = datetime.now(UTC)
+    left = max(0, (rows_expected or 0) - done.scanned) if ended_early else 0
+    nightly = ended_early or bool(seat.settings.courtesy.windows)
+    by = verified_by(now, run["started_at"], run["seconds"], done.scanned, left, nightly=nightly)
+    freshness = Freshness(now, verified_by=by, **found)
+    await seat.ledger.call(runs.note_freshness, seat.run_id, freshness.as_json())
