@@ -16,7 +16,7 @@ from fasthash.errors import FasthashError
 EXIT_STATUS_HELP = """\b
 Exit status:
   0        complete, nothing to look at
-  1        complete, but drift was found or rows failed
+  1        complete, but drift was found or waits, rows failed, or files are gone
   2        usage or configuration
   3        database lost; progress is kept
   4        preflight failed, nothing begun
@@ -34,6 +34,10 @@ COMMANDS = {
     "status": ("reports", "Show what a run is doing."),
     "summary": ("reports", "Show what a run came to."),
     "drift": ("drift", "Look at stored hashes that differed from the file's, and decide."),
+    "journal": ("listing", "Show every value that a row was ever given."),
+    "manifest": ("listing", "Print the hashes in a form that other tools check."),
+    "compare": ("listing", "Show what a manifest and the catalog disagree about."),
+    "duplicates": ("listing", "List rows whose files have one content."),
     "residual": ("reports", "List rows that got no verdict, and why."),
     "bench": ("bench", "Measure this machine and find the settings for it."),
     "demo": ("demo", "Try it all on the Python standard library."),

@@ -1,0 +1,36 @@
+-- name: hashed_rows
+-- Rows with a digest, in the order of type and id.
+SELECT a.{id}::text AS row_id, a.{type}::text AS artifact_type, a.{path}::text AS path,
+       lower(a.{metadata} ->> {key}) AS digest,
+       CASE WHEN a.{metadata} ->> 'file_size_bytes' ~ '^[0-9]{{1,18}}$'
+            THEN (a.{metadata} ->> 'file_size_bytes')::bigint END AS size_bytes,
+       a.{metadata} ->> 'file_sha256_computed_at' AS computed_at
+FROM {catalog} a
+WHERE a.{path} IS NOT NULL AND a.{metadata} ->> {key} ~ '^[0-9a-fA-F]{{64}}$' {of_types}
+ORDER BY a.{type}, a.{id}
+
+-- name: journal_of
+-- Every value that a row was given, the oldest first.
+SELECT j.at, j.run_id, r.kind, r.host, encode(j.old_sha256, 'hex') AS old_sha256, j.old_keys,
+       encode(j.new_sha256, 'hex') AS new_sha256, j.size_bytes, j.read_at_ns,
+       {marker} AS marker
+FROM fasthash.journal j
+JOIN fasthash.run r ON r.run_id = j.run_id
+WHERE j.row_id = %(row_id)s AND r.catalog = %(catalog)s
+ORDER BY j.at, j.run_id
+
+-- name: duplicate_rows
+-- Rows that share a digest with others, the groups that could save most first.
+SELECT d.digest, d.size_bytes, d.copies, a.{id}::text AS row_id, a.{type}::text AS artifact_type,
+       a.{path}::text AS path
+FROM (
+    SELECT lower(b.{metadata} ->> 'file_sha256') AS digest, count(*) AS copies,
+           max(CASE WHEN b.{metadata} ->> 'file_size_bytes' ~ '^[0-9]{{1,18}}$'
+                    THEN (b.{metadata} ->> 'file_size_bytes')::bigint END) AS size_bytes
+    FROM {catalog} b
+    WHERE b.{path} IS NOT NULL AND b.{metadata} ->> 'file_sha256' ~ '^[0-9a-fA-F]{{64}}$'
+    GROUP BY 1
+    HAVING count(*) > 1
+) d
+JOIN {catalog} a ON lower(a.{metadata} ->> 'file_sha256') = d.digest AND a.{path} IS NOT NULL
+ORDER BY coalesce(d.size_bytes, 0) * (d.copies - 1) DESC, d.digest, a.{type}, a.{id}

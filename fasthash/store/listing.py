@@ -1,0 +1,55 @@
+"""Reads what the catalog has: digests by row, every value a row ever had, rows of one content."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from psycopg import sql
+
+from fasthash.store.catalog import Catalog, of_types, type_parameters
+from fasthash.store.queries import query
+from fasthash.store.session import Connection, Row
+
+FETCH_ROWS = 2_000
+
+Rows = Generator[Row, None, None]
+
+
+def iterate_hashed(
+    connection: Connection, catalog: Catalog, algorithm: str, types: Sequence[str]
+) -> Rows:
+    """Rows with a digest, streamed in the order of type and id.
+
+    Args:
+        algorithm: `sha256` or `blake3`.
+        types: only these; all where none is named.
+    """
+    statement = catalog.query(
+        "manifest",
+        "hashed_rows",
+        key=sql.Literal(f"file_{algorithm}"),
+        of_types=of_types(catalog, types),
+    )
+    yield from _stream(connection, statement, type_parameters(types) if types else {})
+
+
+def read_journal(connection: Connection, catalog: Catalog, row_id: str) -> list[Row]:
+    """Every value that a row was given, the oldest first."""
+    marker = query("result", "marker_text", ns=sql.SQL("j.read_at_ns"))
+    statement = query("manifest", "journal_of", marker=marker)
+    key = {"row_id": row_id, "catalog": catalog.key}
+    return connection.execute(statement, key).fetchall()
+
+
+def iterate_duplicates(connection: Connection, catalog: Catalog) -> Rows:
+    """Rows that share a digest with others, streamed group by group."""
+    yield from _stream(connection, catalog.query("manifest", "duplicate_rows"), {})
+
+
+def _stream(connection: Connection, statement: sql.Composed, values: dict[str, Any]) -> Rows:
+    # WITH HOLD: whoever leaves the list in a pager keeps no transaction open.
+    with connection.cursor(name="listing", withhold=True) as cursor:
+        cursor.itersize = FETCH_ROWS
+        cursor.execute(statement, values)
+        yield from cursor
