@@ -52,15 +52,16 @@ class Heartbeat:
 
     async def beat(self) -> None:
         """Renews and reports until cancelled."""
-        reported_at_s = 0.0
+        reported_at_s, reported_held = 0.0, self.supply.held
         looking: asyncio.Task[None] | None = None  # not waited for: leases have to be renewed
         while True:
             now_s = time.monotonic()
             if self._clock.due(now_s):
                 await self._renew()
                 self._clock = LeaseClock(self._clock.ttl_s, now_s)
-            if now_s - reported_at_s >= SAMPLE_EVERY_S:
-                reported_at_s = now_s
+            # That it is held, and no longer, is known to everybody at once.
+            if now_s - reported_at_s >= SAMPLE_EVERY_S or self.supply.held != reported_held:
+                reported_at_s, reported_held = now_s, self.supply.held
                 await self.report()
             if self._missing_root is not None and (looking is None or looking.done()):
                 looking = asyncio.create_task(self._look_for_root())

@@ -15,11 +15,12 @@ from fasthash.cli.options import (
     catalog_options,
     combine,
     database_options,
+    find_dsn,
     json_option,
     option,
     set_up_logs,
 )
-from fasthash.cli.reports import ledger, type_name
+from fasthash.cli.reports import type_name
 from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
 from fasthash.logs import printable
@@ -61,10 +62,11 @@ _manifest_options = combine(
 
 @contextlib.contextmanager
 def _catalog(values: dict[str, Any], purpose: str) -> Iterator[tuple[Connection, Catalog]]:
+    """The catalog, which needs no ledger to be listed."""
     set_up_logs(values)
-    from fasthash.store import preflight  # noqa: PLC0415
+    from fasthash.store import preflight, session  # noqa: PLC0415
 
-    with ledger(values["dsn"], purpose) as connection:
+    with session.connect_once(find_dsn(values["dsn"], make=False), purpose) as connection:
         names = catalog_names(values)
         yield (
             connection,
@@ -184,9 +186,11 @@ def _disagreement_json(found: Any) -> dict[str, Any]:
 @json_option
 def journal_command(row_id: str, as_json: bool, **values: Any) -> None:
     """Show every value that row ID was ever given: when, by which run, on which host."""
+    from fasthash.store import schema  # noqa: PLC0415
     from fasthash.store.listing import read_journal  # noqa: PLC0415
 
     with _catalog(values, "journal") as (connection, catalog):
+        schema.require_ledger(connection)
         rows = read_journal(connection, catalog, row_id)
     with tables.standard_output() as out:
         if as_json:

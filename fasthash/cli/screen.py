@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fasthash.logs import printable
-from fasthash.summary import human_bytes, human_seconds
+from fasthash.summary import describe_rates, human_bytes, human_seconds
 from fasthash.widths import shorten
 
 # A live coordinator reports every 5 seconds; one that has been silent for longer is stuck.
@@ -103,6 +103,8 @@ def _holder(holder: dict[str, Any], columns: int) -> Iterator[str]:
     else:
         state = f"alive, {leases}, reported {ago} ago"
     yield from _wrapped(f"{holder['host']}, pid {holder['pid']}: {state}", "  ", columns)
+    if any(report.get("rates") or ()):
+        yield f"    kept to {describe_rates(*report['rates'])}"
     if report.get("held"):
         yield from _wrapped(f"HELD: {report['held']}", "    ", columns)
     if report.get("stuck"):
