@@ -35,6 +35,7 @@ COMMANDS = {
     "summary": ("reports", "Show what a run came to."),
     "drift": ("drift", "Look at stored hashes that differed from the file's, and decide."),
     "journal": ("listing", "Show every value that a row was ever given."),
+    "revert": ("revert", "Put back what was there before a run."),
     "manifest": ("listing", "Print the hashes in a form that other tools check."),
     "compare": ("listing", "Show what a manifest and the catalog disagree about."),
     "duplicates": ("listing", "List rows whose files have one content."),

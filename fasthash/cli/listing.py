@@ -208,7 +208,9 @@ def _journal_lines(row: Row) -> list[str]:
     return [
         f"{row['at']:%Y-%m-%d %H:%M:%S} UTC: run {row['run_id']} ({row['kind']}) on {row['host']}",
         f"  from  {str(before)[:130]}",
-        f"  to    {row['new_sha256']}, {size}, read {read_at}",
+        f"  to    {row['new_sha256']}, {size}, read {read_at}"
+        if row["new_sha256"]
+        else "  to    (none)",
     ]
 
 

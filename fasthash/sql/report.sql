@@ -10,9 +10,10 @@ SELECT pg_is_in_recovery() AS is_standby
 -- The run that was started last, of one catalog or of any.
 SELECT max(r.run_id) AS run_id
 FROM fasthash.run r
-WHERE %(table)s::text IS NULL
-   OR r.catalog = %(schema)s::text || '.' || %(table)s::text
-   OR (%(schema)s::text IS NULL AND right(r.catalog, length(%(table)s) + 1) = '.' || %(table)s)
+WHERE r.kind <> 'revert'
+  AND (%(table)s::text IS NULL
+       OR r.catalog = %(schema)s::text || '.' || %(table)s::text
+       OR (%(schema)s::text IS NULL AND right(r.catalog, length(%(table)s) + 1) = '.' || %(table)s))
 
 -- name: run_row
 -- One run, with the time that any coordinator was at work on it (greatest: a server's clock may

@@ -32,6 +32,8 @@ ALTER TABLE fasthash.checkpoint
     ADD COLUMN row_ids text[];           -- of a scrub: its rows, until the range is done
 
 ALTER TABLE fasthash.run
+    DROP CONSTRAINT run_kind_check,
+    ADD CONSTRAINT run_kind_check CHECK (kind IN ('backfill', 'scrub', 'revert')),
     ADD COLUMN plan_after_marker text,
     ADD COLUMN folded_through timestamptz, -- its journal is in file_state up to this time
     ADD COLUMN orders jsonb NOT NULL DEFAULT '{}', -- what `fasthash rate` wants
