@@ -205,6 +205,7 @@ class Coordinator:
 
     async def _survey(self) -> None:
         """Looks at the catalog as a whole, beside the work."""
+        await survey.look_at_digests(self.seat)
         if self.start.rows_expected is None:
             self.heartbeat.rows_expected = await survey.count_ahead(self.seat, self.start)
             if self.seat.due.remembers:

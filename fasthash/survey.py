@@ -10,7 +10,7 @@ from fasthash.fixity import Counts
 from fasthash.freshness import Freshness, verified_by
 from fasthash.parsing import marker_text
 from fasthash.seat import Seat, Start
-from fasthash.store import reports, rows, runs
+from fasthash.store import reports, rows, runs, states
 
 log = logging.getLogger("fasthash")
 
@@ -40,6 +40,16 @@ async def look_at_clocks(seat: Seat) -> None:
             " has" if count == 1 else "s have",
             latest,
             extra=logs.event("future_markers", rows=count, latest=latest),
+        )
+
+
+async def look_at_digests(seat: Seat) -> None:
+    """Says so where a digest that earlier runs wrote is not made: it may go stale."""
+    if not seat.settings.blake3 and await seat.ledger.call(states.had_blake3, seat.catalog):
+        log.warning(
+            "earlier runs wrote file_blake3, this one does not: where files have changed it stays "
+            "what it was; --algorithm sha256,blake3 makes both",
+            extra=logs.event("blake3_left"),
         )
 
 

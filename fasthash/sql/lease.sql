@@ -249,6 +249,12 @@ SELECT max(r.run_id) AS run_id
 FROM fasthash.run r
 WHERE r.catalog = %(catalog)s AND r.kind = 'scrub' AND r.state = 'complete'
 
+-- name: other_digest_before
+-- Whether any run of a catalog wrote a second digest.
+SELECT EXISTS (
+    SELECT FROM fasthash.run r
+    WHERE r.catalog = %(catalog)s AND r.options ->> 'algorithm' = 'sha256,blake3') AS found
+
 -- name: fold_journal
 -- What files looked like when a backfill hashed them: from its journal to where it is looked up.
 -- Commits of the last minutes may come to light late, so they are taken again.

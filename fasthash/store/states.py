@@ -27,6 +27,13 @@ def last_scrub(connection: Connection, catalog: Catalog) -> int | None:
     return row["run_id"] if row else None
 
 
+def had_blake3(connection: Connection, catalog: Catalog) -> bool:
+    """Whether any run of a catalog wrote the second digest."""
+    key = {"catalog": catalog.key}
+    row = connection.execute(query("lease", "other_digest_before"), key).fetchone()
+    return bool(row and row["found"])
+
+
 def fold_journal(connection: Connection, catalog: Catalog, catalog_no: int, run_id: int) -> int:
     """Takes over what backfills have journaled since the last time; how many rows it was."""
     key = {"catalog": catalog.key, "catalog_no": catalog_no, "run_id": run_id}

@@ -171,6 +171,15 @@ def test_a_missing_second_digest_is_made(database: Database) -> None:
     assert database.scrub(*both)["rows_prechecked"] == 5
 
 
+def test_a_second_digest_that_is_left_is_said(database: Database) -> None:
+    fill(database, 5)
+    database.fasthash("init")
+    assert "file_blake3" not in database.fasthash("run", "--root", str(database.root)).stderr
+    database.scrub("--algorithm", "sha256,blake3")
+    done = database.fasthash("scrub", "--root", str(database.root))
+    assert "earlier runs wrote file_blake3, this one does not" in done.stderr
+
+
 def test_an_unfinished_run_of_another_digest_is_refused(database: Database) -> None:
     fill(database, 50)
     database.fasthash("init")
