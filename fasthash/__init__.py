@@ -3,13 +3,15 @@
 In the order the data flows:
 
 - `cli`           commands; the only place with click and tqdm
+- `library`       the same for scripts (`Catalog`, `run`, `scrub`); `hashfiles` without a database
 - `config`        settings from flags, environment and file (`parsing`, `windows`)
+- `database`      which one is meant
 - `embedded`      the PostgreSQL that is used when none is configured, and its keeper process
 - `review`        decisions about drifts
 - `register`      a directory into catalog rows; `demo` a catalog with something of everything
 - `bench`         what machine and storage can do, and the settings that suit them
 - `main_job`      preflight, then a run or a dry run (`dryrun`)
-- `coordinator`   a run from beginning to end
+- `coordinator`   a run from beginning to end; `controls` are signals, or another thread
 - `seat`          who this coordinator is, and its connections (`desk`); `opening` finds the run
 - `leasing`       keeps the supply filled from the checkpoint table, finishes ranges
 - `heartbeat`     renews leases, reports, holds the run when it has to; `manners` says when, for
@@ -35,3 +37,46 @@ In the order the data flows:
 """
 
 __version__ = "0.1.0"
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fasthash.errors import FasthashError
+    from fasthash.hashfiles import FileHash, hash_files
+    from fasthash.library.catalog import Catalog
+    from fasthash.library.work import WorkOptions, run, scrub
+    from fasthash.progress import Position
+    from fasthash.summary import RunSummary
+
+__all__ = [
+    "Catalog",
+    "FasthashError",
+    "FileHash",
+    "Position",
+    "RunSummary",
+    "WorkOptions",
+    "hash_files",
+    "run",
+    "scrub",
+]
+
+_PUBLIC = {
+    "Catalog": "library.catalog",
+    "FasthashError": "errors",
+    "FileHash": "hashfiles",
+    "Position": "progress",
+    "RunSummary": "summary",
+    "WorkOptions": "library.work",
+    "hash_files": "hashfiles",
+    "run": "library.work",
+    "scrub": "library.work",
+}
+
+
+def __getattr__(name: str) -> object:
+    """The public names, imported when they are used: a worker imports this package, too."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)

@@ -24,6 +24,8 @@ DEFAULT_RANGE_ROWS = 5_000
 DEFAULT_DB_TIMEOUT_S = 300.0
 # A lease lives five renewals long: four may fail before anybody else takes the range.
 DEFAULT_LEASE_TTL_S = 60.0
+# Segments that wait for the archiver: where GitLab's batched migrations hold as well.
+DEFAULT_WAL_BACKLOG = 42
 NO_TYPE = "(none)"
 
 

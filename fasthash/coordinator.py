@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fasthash import logs, survey
 from fasthash.commits import Commits
 from fasthash.config import Settings
+from fasthash.controls import Controls
 from fasthash.errors import DatabaseLost, FasthashError, first_error
 from fasthash.fixity import Part, Returned, Root, Task
 from fasthash.heartbeat import Heartbeat
@@ -50,15 +50,12 @@ class Finished:
     error: FasthashError | None = None
 
 
-Reload = Callable[[], tuple[float, float]]
-
-
 async def run(
     settings: Settings,
     catalog: Catalog,
     roots: Sequence[Root],
     progress: Progress,
-    reload: Reload | None = None,
+    controls: Controls,
 ) -> Finished:
     """The program: one process's part in a run.
 
@@ -69,7 +66,7 @@ async def run(
         catalog: its rows.
         roots: where its files are.
         progress: shown to whoever waits.
-        reload: the rates (bytes and files a second) that the configuration has now, for SIGHUP.
+        controls: from where it may be stopped.
 
     Raises:
         FasthashError: nothing was begun.
@@ -77,7 +74,7 @@ async def run(
     seat = Seat(settings, catalog, roots)
     try:
         start = await seat.take()
-        coordinator = Coordinator(seat, start, progress, reload)
+        coordinator = Coordinator(seat, start, progress, controls)
         error = await coordinator.work()
         return Finished(await coordinator.leave(error), coordinator.stopped_by, error)
     finally:
@@ -88,11 +85,9 @@ async def run(
 class Coordinator:
     """What works side by side while a run goes on."""
 
-    def __init__(
-        self, seat: Seat, start: Start, progress: Progress, reload: Reload | None = None
-    ) -> None:
+    def __init__(self, seat: Seat, start: Start, progress: Progress, controls: Controls) -> None:
         self.seat = seat
-        self.reload = reload
+        self.controls = controls
         self.start = start
         self.supply = Supply(seat.settings.workers)
         self.progress = progress
@@ -127,7 +122,7 @@ class Coordinator:
         )
         if self.start.how != "new" and self.seat.settings.limit is not None:
             log.warning("%s", LIMIT_NOTES[self.start.how], extra=logs.event("limit"))
-        self._take_signals()
+        self.controls.attach(self)
         error: FasthashError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -211,32 +206,20 @@ class Coordinator:
             if self.seat.due.remembers:
                 await survey.look_at_clocks(self.seat)
 
-    def _take_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGUSR1, self._tell)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
-
-    def _tell(self) -> None:
-        """SIGUSR1: what every worker is doing, as log lines."""
+    def tell(self) -> None:
+        """Logs what every worker is doing."""
         for line in self.heartbeat.lines():
             log.info("%s", line, extra=logs.event("activity"))
 
-    def _reload(self) -> None:
-        """SIGHUP: the rates as the configuration has them now."""
-        if self.reload is None or self.seat.host_rate is None:
-            return
-        try:
-            rates = self.reload()
-        except FasthashError as error:
-            log.error("the configuration is left as it was: %s", error, extra=logs.event("reload"))  # noqa: TRY400
-            return
-        self.seat.host_rate.set_rates(*rates)
-        log.info("the rate is %s now", describe_rates(*rates), extra=logs.event("rate"))
+    def set_rates(self, bytes_per_s: float, files_per_s: float) -> None:
+        """Reads at these rates from now on; 0 is for none."""
+        if self.seat.host_rate is not None:
+            self.seat.host_rate.set_rates(bytes_per_s, files_per_s)
+            rates = describe_rates(bytes_per_s, files_per_s)
+            log.info("the rate is %s now", rates, extra=logs.event("rate"))
 
-    def _stop(self, number: int) -> None:
-        """Once: no new units, what is in hand is flushed. Twice: at once."""
+    def stop(self, number: int) -> None:
+        """For a signal. Once: no new units, what is in hand is flushed. Twice: at once."""
         if self.stopped_by is not None:
             self.pool.kill()
             self.progress.close()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from fasthash import logs, parts
 from fasthash.config import NO_TYPE, Settings
+from fasthash.controls import Controls
 from fasthash.coordinator import Finished
 from fasthash.desk import Desk
 from fasthash.errors import FasthashError, PreflightFailed, first_error
@@ -53,9 +53,15 @@ class DryRun:
     """A pass over the whole catalog without a ledger."""
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, roots: Sequence[Root], progress: Progress
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        roots: Sequence[Root],
+        progress: Progress,
+        controls: Controls,
     ) -> None:
         self.settings = settings
+        self.controls = controls
         self.catalog = catalog
         self.progress = progress
         self.desk = Desk(Session(settings.dsn, "dry run", settings.db_timeout_s))
@@ -80,9 +86,7 @@ class DryRun:
         started_at, started_s = datetime.now(UTC), time.monotonic()
         courtesy = self.settings.courtesy
         self.host_rate.set_rates(courtesy.rate_bytes_per_s, courtesy.files_per_s)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop, number)
+        self.controls.attach(self)
         error: FasthashError | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -216,7 +220,17 @@ class DryRun:
             self.progress.show(Position(total, expected, self.read_bytes, self.supply.held))
             await asyncio.sleep(POLL_S)
 
-    def _stop(self, number: int) -> None:
+    def tell(self) -> None:
+        """Logs how far it is."""
+        total = sum(self.by_type.values(), Counts())
+        log.info("dry run: %s rows", f"{total.scanned:,}", extra=logs.event("activity"))
+
+    def set_rates(self, bytes_per_s: float, files_per_s: float) -> None:
+        """Reads at these rates from now on; 0 is for none."""
+        self.host_rate.set_rates(bytes_per_s, files_per_s)
+
+    def stop(self, number: int) -> None:
+        """For a signal. Once: no new units. Twice: at once."""
         if self.stopped_by is not None:
             self.pool.kill()
             self.progress.close()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fasthash import coordinator, disks, paths, roots
 from fasthash.config import Settings, refuse_foreign_file
+from fasthash.controls import Controls
 from fasthash.coordinator import Finished
 from fasthash.dryrun import DryRun
 from fasthash.errors import PreflightFailed
@@ -19,15 +20,13 @@ from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
 
 
-def run_job(
-    settings: Settings, progress: Progress, reload: coordinator.Reload | None = None
-) -> Finished:
+def run_job(settings: Settings, progress: Progress, controls: Controls) -> Finished:
     """Checks everything that can be checked, then runs.
 
     Args:
         settings: what to do.
         progress: shown to whoever waits.
-        reload: as for `coordinator.run`.
+        controls: from where it may be stopped.
 
     Raises:
         FasthashError: nothing was begun.
@@ -42,8 +41,8 @@ def run_job(
         cores = len(os.sched_getaffinity(0))
         settings = replace(settings, workers=disks.best_workers(roots, cores, settings.disk))
     if settings.dry_run:
-        return asyncio.run(DryRun(settings, catalog, roots, progress).run())
-    return asyncio.run(coordinator.run(settings, catalog, roots, progress, reload))
+        return asyncio.run(DryRun(settings, catalog, roots, progress, controls).run())
+    return asyncio.run(coordinator.run(settings, catalog, roots, progress, controls))
 
 
 def check(settings: Settings) -> tuple[Catalog, list[Root]]:

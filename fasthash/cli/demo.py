@@ -89,11 +89,12 @@ def _run(dsn: str, log_format: str) -> None:
     from fasthash import demo  # noqa: PLC0415
     from fasthash.cli.progress import choose_progress  # noqa: PLC0415
     from fasthash.cli.tables import list_columns  # noqa: PLC0415
+    from fasthash.controls import Signals  # noqa: PLC0415
     from fasthash.main_job import run_job  # noqa: PLC0415
     from fasthash.summary import as_text  # noqa: PLC0415
 
     progress = choose_progress(quiet=False, log_format=log_format)
-    finished = run_job(demo.settings(dsn, log_format), progress)
+    finished = run_job(demo.settings(dsn, log_format), progress, Signals())
     if finished.error is not None:
         raise finished.error
     if finished.stopped_by is not None:

@@ -169,7 +169,7 @@ courtesy_options = combine(
     option(
         "--max-wal-backlog",
         type=click.IntRange(min=0),
-        default=42,
+        default=config.DEFAULT_WAL_BACKLOG,
         help="Hold while more WAL segments wait for the archiver; 0 is off.",
     ),
 )
@@ -188,11 +188,12 @@ def work(values: dict[str, Any]) -> None:
     _end_at_once_when_told()
     set_up_logs(values)
     from fasthash.cli.progress import choose_progress  # noqa: PLC0415
+    from fasthash.controls import Signals  # noqa: PLC0415
     from fasthash.main_job import run_job  # noqa: PLC0415
 
     settings = settings_from(values, find_dsn(values["dsn"], make=False))
     progress = choose_progress(quiet=values["quiet"], log_format=settings.log_format)
-    finished = run_job(settings, progress, reload_rates(click.get_current_context()))
+    finished = run_job(settings, progress, Signals(reload_rates(click.get_current_context())))
     _end_at_once_when_told()
     unshown = _show(finished.summary, as_json=values["as_json"])
     if finished.error is not None:

@@ -10,20 +10,15 @@ import click
 
 from fasthash import config, logs, parsing, windows
 from fasthash.config import CatalogNames, Courtesy, Settings
+from fasthash.database import locate
 from fasthash.errors import ConfigError
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# libpq's own variables that say where a database is; any of them means "not the embedded one".
-LIBPQ_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", "PGSERVICEFILE")
-
 
 # In a context's `meta`: the configuration file, if it was given on the command line.
 CONFIG_GIVEN = "fasthash.config"
 # And the one that is used.
 CONFIG_USED = "fasthash.config.used"
-# `--dsn embedded:NAME`
-EMBEDDED = "embedded:"
 
 
 if TYPE_CHECKING:
@@ -135,35 +130,14 @@ def catalog_names(values: dict[str, Any]) -> CatalogNames:
 
 
 def find_dsn(dsn: str | None, *, make: bool) -> str:
-    """The connection string to use: as given, libpq's own, or the embedded server's.
-
-    Args:
-        dsn: a libpq connection string, `embedded:NAME` for a database of the embedded server,
-            or None for libpq's own variables, or where they are not set the embedded server.
-        make: whether the embedded server and the database are made where they are missing: not
-            by a command that could do nothing with an empty one.
-
-    Raises:
-        ConfigError: it is malformed, or the embedded server cannot be had.
-        PreflightFailed: the embedded server does not start, or is missing and not to be made.
-    """
-    name = "fasthash"
-    if dsn and dsn.startswith(EMBEDDED):
-        name = dsn.removeprefix(EMBEDDED) or name
-    elif dsn:
-        from fasthash.store.session import check_dsn  # noqa: PLC0415
-
-        return check_dsn(dsn)
-    elif any(os.environ.get(variable) for variable in LIBPQ_VARIABLES):
-        return ""
-    from fasthash import embedded  # noqa: PLC0415
-
-    # The server's connection string leaves settings open, and these would fill them in.
-    for variable in [v for v in os.environ if v.startswith("PG")]:
-        del os.environ[variable]
-    server = (embedded.ensure if make else embedded.find)(embedded.data_home(), name)
-    click.get_current_context().call_on_close(server.release)
-    return server.dsn
+    """The connection string to use, until the command ends; see `database.locate`."""
+    database = locate(dsn, make=make)
+    if database.is_embedded:
+        # Its connection string leaves settings open, and these would fill them in.
+        for variable in [v for v in os.environ if v.startswith("PG")]:
+            del os.environ[variable]
+    click.get_current_context().call_on_close(database.release)
+    return database.dsn
 
 
 def set_up_logs(values: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from click.core import ParameterSource
 from fasthash.cli import tables
 from fasthash.cli.options import (
     CONFIG_GIVEN,
-    EMBEDDED,
     catalog_names,
     catalog_options,
     database_options,
@@ -22,6 +21,7 @@ from fasthash.cli.options import (
     log_options,
     set_up_logs,
 )
+from fasthash.database import EMBEDDED
 from fasthash.logs import printable
 
 if TYPE_CHECKING:

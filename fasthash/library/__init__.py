@@ -1,0 +1,1 @@
+"""The public API for scripts; the package itself exports it."""
