@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -144,29 +145,26 @@ def _work(
     settings = with_options(settings, options)
     watcher = NoProgress() if progress is None else _Watcher(progress)
     controls = Remote()
-    ended: list[Finished | BaseException] = []
+    ended: Future[Finished] = Future()
 
     def work() -> None:
         try:
-            ended.append(run_job(settings, watcher, controls))
+            ended.set_result(run_job(settings, watcher, controls))
         except BaseException as error:
-            ended.append(error)
+            ended.set_exception(error)
 
     # A loop of its own: the caller may be in one (a notebook is), and not in the main thread.
-    thread = threading.Thread(target=work, name="fasthash run", daemon=True)
-    thread.start()
+    threading.Thread(target=work, name="fasthash run", daemon=True).start()
     try:
-        thread.join()
+        wait([ended])
     except BaseException:
         controls.stop()
-        thread.join()
+        wait([ended])
         raise
-    result = ended[0]
-    if isinstance(result, BaseException):
-        raise result
-    if result.error is not None:
-        raise result.error
-    return result.summary
+    finished = ended.result()
+    if finished.error is not None:
+        raise finished.error
+    return finished.summary
 
 
 def with_options(settings: Settings, options: WorkOptions) -> Settings:
