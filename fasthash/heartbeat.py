@@ -68,6 +68,11 @@ class Heartbeat:
             self._obey(await self.seat.pulse.call(leases.be_seen, self.seat.holder_id))
             await asyncio.sleep(min(SEEN_EVERY_S, self._clock.renew_every_s / 4))
 
+    @property
+    def read_bytes(self) -> int:
+        """What this process has read, those files included that it is in."""
+        return self.commits.read_bytes + (self.pool.read_bytes() if self.pool else 0)
+
     def look(self) -> None:
         """Holds the run where something holds it."""
         self.supply.hold(self._reason_to_hold())
@@ -81,7 +86,7 @@ class Heartbeat:
                 Position(
                     self.others + self.commits.counts,
                     self.rows_expected,
-                    self.commits.read_bytes + (self.pool.read_bytes() if self.pool else 0),
+                    self.read_bytes,
                     self.supply.held,
                     self._stuck,
                 )
@@ -106,7 +111,7 @@ class Heartbeat:
             seat.holder_id,
             self._facts(),
             counts.scanned,
-            counts.bytes_hashed,
+            self.read_bytes,
         )
         by_type = await seat.pulse.call(reports.read_counts, seat.run_id)
         total = sum(by_type.values(), Counts()).as_tuple()

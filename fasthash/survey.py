@@ -21,11 +21,14 @@ FUTURE = timedelta(minutes=1)
 async def count_ahead(seat: Seat, start: Start) -> int:
     """How many rows the run will meet, for the progress bar and the ETA; noted in the ledger."""
     limit = seat.settings.limit
-    count = await seat.counter.call(
+    by_type = await seat.counter.call(
         rows.count_rows, seat.catalog, seat.due, seat.settings.types, unmet=start.only_unmet
     )
+    count = sum(by_type.values())
     expected = count if limit is None else min(count, limit)
-    await seat.pulse.call(runs.expect_rows, seat.run_id, expected)
+    # Which rows a limit cuts off is known when they are planned.
+    of_types = by_type if expected == count else None
+    await seat.pulse.call(runs.expect_rows, seat.run_id, expected, of_types)
     return expected
 
 

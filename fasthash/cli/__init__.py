@@ -31,7 +31,7 @@ COMMANDS = {
     "run": ("run", "Hash every row that lacks the marker."),
     "scrub": ("scrub", "Read again what was hashed before, the oldest first."),
     "rate": ("rate", "Change how fast a run reads, while it runs."),
-    "status": ("reports", "Show what a run is doing."),
+    "status": ("status", "Show what a run is doing."),
     "summary": ("reports", "Show what a run came to."),
     "drift": ("drift", "Look at stored hashes that differed from the file's, and decide."),
     "journal": ("listing", "Show every value that a row was ever given."),

@@ -1,4 +1,4 @@
-"""`fasthash status`, `summary` and `residual`: what runs have left in the ledger."""
+"""`fasthash summary` and `residual`: what runs have left in the ledger."""
 
 from __future__ import annotations
 
@@ -47,29 +47,6 @@ def ledger(dsn: str | None, purpose: str) -> Iterator[Connection]:
     with session.connect_once(find_dsn(dsn, make=False), purpose) as connection:
         schema.require_ledger(connection)
         yield connection
-
-
-@click.command()
-@run_argument
-@database_options
-@table_option
-@json_option
-def status_command(run_id: int | None, dsn: str | None, table: str | None, as_json: bool) -> None:
-    """Show what a run is doing: the latest, or run number RUN.
-
-    Works from any terminal, while the run goes on and after it. Each coordinator tells the
-    ledger every 5 seconds what its workers are reading; times are UTC.
-    """
-    from fasthash.cli.screen import status_text  # noqa: PLC0415
-    from fasthash.store import reports  # noqa: PLC0415
-
-    with ledger(dsn, "status") as connection:
-        status = reports.read_status(connection, reports.resolve_run(connection, run_id, table))
-    with tables.standard_output() as out:
-        if as_json:
-            print(tables.to_json(status, indent=2), file=out)
-        else:
-            print(status_text(status, tables.screen_columns()), file=out)
 
 
 @click.command()

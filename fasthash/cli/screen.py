@@ -7,18 +7,33 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from fasthash.cli.chart import bar, percent, spark
 from fasthash.logs import printable
 from fasthash.summary import describe_rates, human_bytes, human_seconds
-from fasthash.widths import shorten
+from fasthash.widths import display_width, shorten
 
 # A live coordinator reports every 5 seconds; one that has been silent for longer is stuck.
 SILENT_AFTER_S = 20.0
 BAR_COLUMNS = 40
+TYPE_BAR_COLUMNS = 20
+TYPES_AT_MOST = 12
 
 
-def status_text(status: dict[str, Any], columns: int) -> str:
-    """The status as lines of at most so many columns (errors wrap, paths are shortened)."""
-    lines = [*_heading(status, columns), "", *_progress(status), "", *_holders(status, columns)]
+def status_text(status: dict[str, Any], columns: int, *, ascii_only: bool = False) -> str:
+    """The status as lines of at most so many columns (errors wrap, paths are shortened).
+
+    Args:
+        status: from `store.status`.
+        columns: the screen's.
+        ascii_only: for a screen without block characters.
+    """
+    lines = [
+        *_heading(status, columns),
+        "",
+        *_progress(status),
+        *_chart(status, columns, ascii_only),
+    ]
+    lines += [*_types(status, columns), "", *_holders(status, columns)]
     if status["error"]:
         lines += ["", *_wrapped(f"error: {status['error']}", "  ", columns)]
     lines += _what_next(status)
@@ -36,6 +51,8 @@ def _heading(status: dict[str, Any], columns: int) -> Iterator[str]:
     finished = status["finished_at"]
     ended = f", ended {utc(finished)}" if finished is not None else ""
     yield f"began {utc(status['started_at'])}{ended}"
+    if status.get("unreachable"):
+        yield from _wrapped(f"NOT REACHED, looking again: {status['unreachable']}", "", columns)
 
 
 def utc(time: datetime | None) -> str:
@@ -51,10 +68,7 @@ def _progress(status: dict[str, Any]) -> Iterator[str]:
     if state != "complete" and expected is not None:
         of = f" of {expected:,}"
         if 0 < scanned <= expected:
-            # Rounded down: 100% is said of nothing that is not done.
-            filled = scanned * BAR_COLUMNS // expected
-            bar = "#" * filled + "." * (BAR_COLUMNS - filled)
-            yield f"  [{bar}] {scanned * 1000 // expected / 10}%"
+            yield f"  [{bar(scanned, expected, BAR_COLUMNS)}] {percent(scanned, expected)}"
     elif state == "running":
         of = " (how many there are is still being counted)"
     yield f"  rows    {scanned:,}{of}, {human_bytes(status['bytes_hashed'])} hashed"
@@ -73,7 +87,43 @@ def _speed(status: dict[str, Any]) -> str:
     if status["rows_per_s"] is None:
         return "not known yet"
     rates = f"{status['rows_per_s']:,.0f} rows/s, {human_bytes(status['bytes_per_s'])}/s"
-    return f"{rates} committed in the last minute"
+    return f"{rates} in the last minute"
+
+
+def _chart(status: dict[str, Any], columns: int, ascii_only: bool) -> Iterator[str]:
+    """The last minutes, if there is something to see yet."""
+    history = status["history"][-max(10, columns - 50) :]
+    if status["state"] != "running" or len(history) < 3:
+        return
+    minutes = human_seconds((history[-1]["since"] - history[0]["since"]).total_seconds())
+    rows, read = ([h[key] for h in history] for key in ("rows_per_s", "bytes_per_s"))
+    for values, most in (
+        (rows, f"{max(rows):,.0f} rows/s"),
+        (read, f"{human_bytes(max(read))}/s in {minutes}"),
+    ):
+        yield f"          {spark(values, columns, ascii_only=ascii_only)}  at most {most}"
+
+
+def _types(status: dict[str, Any], columns: int) -> Iterator[str]:
+    """A bar a type, the largest first; nothing where there is only one."""
+    types = status["by_type"]
+    if status["state"] == "complete" or len(types) < 2:
+        return
+    shown = sorted(types, key=lambda t: -(types[t]["rows_expected"] or types[t]["rows_scanned"]))
+    name_columns = min(columns // 3, max(len(printable(name)) for name in shown[:TYPES_AT_MOST]))
+    yield ""
+    for name in shown[:TYPES_AT_MOST]:
+        found = types[name]
+        done, expected = found["rows_scanned"], found["rows_expected"]
+        label = shorten(printable(name), name_columns)
+        lead = f"  {label}{' ' * (name_columns - display_width(label))}  "
+        if expected is None:
+            yield f"{lead}{done:,} rows"
+        else:
+            how = f"{percent(done, expected):>6}  {done:,} of {expected:,}"
+            yield f"{lead}[{bar(done, expected, TYPE_BAR_COLUMNS)}] {how}"
+    if len(types) > TYPES_AT_MOST:
+        yield f"  and {len(types) - TYPES_AT_MOST:,} more types"
 
 
 def _holders(status: dict[str, Any], columns: int) -> Iterator[str]:

@@ -58,6 +58,15 @@ def standard_output(*, exact: bool = False) -> Iterator[TextIO]:
         raise ConfigError(f"cannot write to standard output: {error.strerror}") from error
 
 
+def has_blocks() -> bool:
+    """Whether standard output can show block characters."""
+    try:
+        "▁█".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def screen_columns() -> int:
     """The width to fit text into: the terminal's, COLUMNS, or 80."""
     return max(40, shutil.get_terminal_size().columns)

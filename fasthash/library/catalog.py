@@ -152,11 +152,11 @@ class Catalog:
         Raises:
             ConfigError: there is no such run.
         """
-        from fasthash.store import reports  # noqa: PLC0415
+        from fasthash.store import reports, status  # noqa: PLC0415
 
         with self._ledger() as connection:
             found = reports.resolve_run(connection, run_id, self._table)
-            return reports.read_status(connection, found)
+            return status.read_status(connection, found)
 
     def residual(self, run_id: int | None = None, reason: str | None = None) -> Iterator[Row]:
         """The rows that got no verdict in a run, as in `fasthash residual --json`, streamed."""

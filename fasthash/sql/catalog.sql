@@ -237,8 +237,10 @@ FROM {catalog} a
 WHERE {marker} > %(now)s
 
 -- name: count_rows
--- How many rows a run will meet, for the progress bar.
-SELECT count(*) AS n FROM {catalog} a WHERE a.{path} IS NOT NULL {of_types} {unmet}
+-- How many rows of each type a run will meet, for progress bars.
+SELECT a.{type}::text AS artifact_type, count(*) AS n
+FROM {catalog} a WHERE a.{path} IS NOT NULL {of_types} {unmet}
+GROUP BY a.{type} ORDER BY a.{type} NULLS LAST
 
 -- name: freshness
 -- The oldest marker but for rows known to be bad, and how many rows there are of each kind.

@@ -215,7 +215,8 @@ WHERE r.run_id = %(run_id)s AND r.state = 'running'
 
 -- name: expect_rows
 -- How many rows the run will meet, when it is known.
-UPDATE fasthash.run SET rows_expected = %(rows)s WHERE run_id = %(run_id)s
+UPDATE fasthash.run SET rows_expected = %(rows)s, expected_by_type = %(by_type)s
+WHERE run_id = %(run_id)s
 
 -- name: report_holder
 -- What a coordinator is doing, and how far it has come.

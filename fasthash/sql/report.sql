@@ -19,7 +19,8 @@ WHERE r.kind <> 'revert'
 -- One run, with the time that any coordinator was at work on it (greatest: a server's clock may
 -- be set back).
 SELECT r.run_id, r.kind, r.state, r.superseded, r.options, r.started_at, r.finished_at, r.pass_no,
-       r.cutoff, r.orders, r.ended_for, r.freshness, r.plan_done, r.rows_planned, r.rows_expected, r.error, r.catalog, r.host,
+       r.cutoff, r.orders, r.ended_for, r.freshness, r.plan_done, r.rows_planned, r.rows_expected,
+       r.expected_by_type, r.error, r.catalog, r.host,
        coalesce((SELECT sum(extract(epoch FROM upper(t.busy) - lower(t.busy)))
                  FROM (SELECT unnest(range_agg(tstzrange(
                            h.started_at, greatest(h.started_at, h.seen_at)))) AS busy
@@ -100,6 +101,30 @@ FROM (SELECT (max(s.rows) - min(s.rows)) / nullif(extract(epoch FROM max(s.at) -
       WHERE s.run_id = %(run_id)s AND s.at > clock_timestamp() - interval '1 minute'
         AND s.holder_id = ANY (%(alive)s::integer[])
       GROUP BY s.holder_id) s
+
+-- name: history
+-- Rows and bytes a second in equal pieces of the last minutes that anybody sampled, the oldest
+-- first: of each coordinator the mean of its samples' rates, all together. A piece without a
+-- sample is left out.
+SELECT h.since, sum(h.rows_per_s)::float8 AS rows_per_s, sum(h.bytes_per_s)::float8 AS bytes_per_s
+FROM (
+    SELECT date_bin(%(piece)s, s.at - interval '1 microsecond', s.until) AS since,
+           avg(greatest(s.rows, 0) / s.seconds) AS rows_per_s,
+           avg(greatest(s.bytes, 0) / s.seconds) AS bytes_per_s
+    FROM (
+        SELECT p.holder_id, p.at, l.until, p.rows - lag(p.rows) OVER w AS rows,
+               p.bytes - lag(p.bytes) OVER w AS bytes,
+               extract(epoch FROM p.at - lag(p.at) OVER w) AS seconds
+        FROM fasthash.sample p
+        CROSS JOIN (SELECT max(m.at) AS until FROM fasthash.sample m
+                    WHERE m.run_id = %(run_id)s) l
+        WHERE p.run_id = %(run_id)s AND p.at > l.until - %(span)s::interval
+        WINDOW w AS (PARTITION BY p.holder_id ORDER BY p.at)
+    ) s
+    WHERE s.seconds > 0
+    GROUP BY since, s.holder_id
+) h
+GROUP BY h.since ORDER BY h.since
 
 -- name: running
 -- Runs that are not at their end.

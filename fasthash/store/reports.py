@@ -1,4 +1,4 @@
-"""Reads what runs have left in the ledger: summaries, status, drift and residual lists."""
+"""Reads what runs have left in the ledger: summaries, drift and residual lists."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def read_summary(connection: Connection, run_id: int) -> RunSummary:
         PreflightFailed: whether it goes on cannot be told from a standby.
     """
     alive = leases.live_holders(connection, run_id)
-    with _one_moment(connection):
+    with one_moment(connection):
         run = read_run(connection, run_id)
         residual = connection.execute(query("report", "residual_counts"), {"run_id": run_id})
         return RunSummary(
             run_id,
             run["kind"],
-            _true_state(connection, run, alive),
+            true_state(connection, run, alive),
             run["started_at"],
             run["finished_at"],
             run["seconds"],
@@ -78,7 +78,7 @@ def _open_drifts(connection: Connection, catalog: str) -> int:
 
 
 @contextmanager
-def _one_moment(connection: Connection) -> Iterator[None]:
+def one_moment(connection: Connection) -> Iterator[None]:
     """Several statements see the ledger as of one moment, so that their figures agree.
 
     Who is alive has to be asked before: a run that is completed in between is then seen as
@@ -93,67 +93,6 @@ def read_counts(connection: Connection, run_id: int) -> dict[str | None, Counts]
     """The counts of a run by type, NULL last."""
     rows = connection.execute(query("report", "counts_by_type"), {"run_id": run_id})
     return {row.pop("artifact_type"): Counts(**row) for row in rows}
-
-
-def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
-    """What a run is doing as of one moment: state, counts, rate, holders and their reports.
-
-    A rate is None where the run goes on but there are no two samples of it yet.
-
-    Raises:
-        ConfigError: there is no such run.
-        PreflightFailed: whether it goes on cannot be told from a standby.
-    """
-    alive = leases.live_holders(connection, run_id)
-    with _one_moment(connection):
-        run = read_run(connection, run_id)
-        total = sum(read_counts(connection, run_id).values(), Counts())
-        states = connection.execute(query("report", "range_states"), {"run_id": run_id}).fetchall()
-        holders = connection.execute(query("report", "holders"), {"run_id": run_id}).fetchall()
-        rates = connection.execute(
-            query("report", "recent_rate"), {"run_id": run_id, "alive": alive}
-        ).fetchone()
-    state = _true_state(connection, run, alive)
-    if state != "running" or rates is None:
-        rates = {"rows_per_s": 0.0, "bytes_per_s": 0.0}
-    live = [h for h in holders if h["holder_id"] in alive]
-    left = (run["rows_expected"] or 0) - total.scanned
-    return {
-        "run_id": run_id,
-        "kind": run["kind"],
-        "state": state,
-        "superseded": run["superseded"],
-        "catalog": run["catalog"],
-        "started_at": run["started_at"],
-        "finished_at": run["finished_at"],
-        "seconds": run["seconds"] + (_unreported_s(live) if state == "running" else 0.0),
-        "rows_scanned": total.scanned,
-        "rows_expected": run["rows_expected"],
-        "drift_events": total.drifted,
-        "rows_skipped_no_file": total.no_file,
-        "rows_failed": total.failed,
-        "bytes_hashed": total.bytes_hashed,
-        **rates,
-        "eta_s": _eta_s(left, rates["rows_per_s"], live),
-        "ranges": {row["state"]: row["n"] for row in states},
-        "holders": [{**h, "alive": h["holder_id"] in alive} for h in holders],
-        "error": run["error"],
-    }
-
-
-def _unreported_s(live: list[Row]) -> float:
-    """How long the run has gone on since its last report, which is when its clock is read."""
-    return max(0.0, min((h["seen_ago_s"] for h in live), default=0.0))
-
-
-def _eta_s(left: int, rows_per_s: float | None, live: list[Row]) -> float | None:
-    """The seconds until the rest is done at this rate.
-
-    None where nothing moves or is known, and for the last files, which all are being read: how
-    long these take has nothing to do with the rows before them.
-    """
-    being_read = sum("path" in w for h in live for w in h["report"].get("workers", ()))
-    return left / rows_per_s if rows_per_s and left > being_read else None
 
 
 def runs_under_way(connection: Connection) -> list[int]:
@@ -218,7 +157,7 @@ def read_run(connection: Connection, run_id: int) -> Row:
     return row
 
 
-def _true_state(connection: Connection, run: Row, alive: list[int]) -> str:
+def true_state(connection: Connection, run: Row, alive: list[int]) -> str:
     """The state of a run; one that nobody works on any more was interrupted."""
     if run["state"] != "running" or alive:
         return str(run["state"])

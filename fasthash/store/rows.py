@@ -77,8 +77,8 @@ def read_unmet(
 
 def count_rows(
     connection: Connection, catalog: Catalog, rows: Due, types: Sequence[str], *, unmet: bool
-) -> int:
-    """How many rows a run will meet.
+) -> dict[str | None, int]:
+    """How many rows of each type a run will meet.
 
     Args:
         unmet: count only rows that it is for and has not met, not all there are.
@@ -91,8 +91,8 @@ def count_rows(
             unmet=due.unmet(catalog, rows) if unmet else EMPTY,
         ),
         {**rows.parameters(catalog), **type_parameters(types)},
-    ).fetchone()
-    return int(found["n"]) if found else 0
+    )
+    return {row["artifact_type"]: row["n"] for row in found}
 
 
 def count_future(connection: Connection, catalog: Catalog, now: str) -> tuple[int, str | None]:

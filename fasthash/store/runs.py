@@ -187,6 +187,10 @@ def note_freshness(connection: Connection, run_id: int, freshness: dict[str, Any
     connection.execute(query("lease", "note_freshness"), key)
 
 
-def expect_rows(connection: Connection, run_id: int, rows: int) -> None:
-    """Stores how many rows the run will meet."""
-    connection.execute(query("lease", "expect_rows"), {"run_id": run_id, "rows": rows})
+def expect_rows(
+    connection: Connection, run_id: int, rows: int, by_type: dict[str | None, int] | None
+) -> None:
+    """Stores how many rows the run will meet, and of each type where that is known."""
+    pairs = None if by_type is None else Jsonb(list(by_type.items()))
+    values = {"run_id": run_id, "rows": rows, "by_type": pairs}
+    connection.execute(query("lease", "expect_rows"), values)

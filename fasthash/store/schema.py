@@ -12,7 +12,7 @@ from fasthash.store.queries import query, script
 from fasthash.store.session import Connection, transaction
 
 # Applied in this order, each in a transaction of its own; never changed once released.
-MIGRATIONS: Sequence[str] = ("schema_001", "schema_002")
+MIGRATIONS: Sequence[str] = ("schema_001", "schema_002", "schema_003")
 VERSION = len(MIGRATIONS)
 
 # What `run` does with each ledger table: no more than this is granted, or checked for.

@@ -635,7 +635,7 @@ def test_status_knows_rate_and_eta(hostile: Database) -> None:
     assert status["rows_per_s"] == pytest.approx(20)
     assert status["bytes_per_s"] == pytest.approx(1e6)
     assert status["eta_s"] == pytest.approx((10030 - 30) / 20)
-    assert "speed   20 rows/s, 1.0 MB/s committed in the last minute" in shown
+    assert "speed   20 rows/s, 1.0 MB/s in the last minute" in shown
     assert "to go   about 8 min 20 s" in shown
     assert "0.2%" in shown
 
