@@ -12,6 +12,7 @@ from fasthash.cli.options import (
     catalog_options,
     database_options,
     find_dsn,
+    json_option,
     option,
     set_up_logs,
 )
@@ -21,7 +22,8 @@ from fasthash.errors import PreflightFailed
 @click.command()
 @database_options
 @click.option("--print-sql", is_flag=True, help="Print the script for a DBA; touch no database.")
-def init_command(dsn: str | None, print_sql: bool) -> None:
+@json_option
+def init_command(dsn: str | None, print_sql: bool, as_json: bool) -> None:
     """Create or upgrade the ledger: schema fasthash, beside the catalog.
 
     Doing it again changes nothing.
@@ -36,7 +38,10 @@ def init_command(dsn: str | None, print_sql: bool) -> None:
         preflight.check_server(connection)
         applied = schema.migrate(connection)
     with tables.standard_output() as out:
-        if applied:
+        if as_json:
+            facts = {"version": schema.VERSION, "applied": applied}
+            print(tables.to_json(facts, indent=2), file=out)
+        elif applied:
             print(f"ledger: schema fasthash is now at version {applied[-1]}", file=out)
         else:
             print(f"ledger: schema fasthash is at version {schema.VERSION} already", file=out)
@@ -47,7 +52,8 @@ def init_command(dsn: str | None, print_sql: bool) -> None:
 @database_options
 @catalog_options
 @option("--update-function", help="The site's own update function, if it is used.")
-def grants_command(role: str, **values: Any) -> None:
+@json_option
+def grants_command(role: str, as_json: bool, **values: Any) -> None:
     """Print the grants that ROLE needs to run fasthash, and no others."""
     set_up_logs(values)
     from fasthash.store import preflight, schema, session  # noqa: PLC0415
@@ -64,4 +70,7 @@ def grants_command(role: str, **values: Any) -> None:
             raise PreflightFailed(f"there is no role {role}: CREATE ROLE it first")
         statements = schema.grant_statements(connection, catalog, role)
     with tables.standard_output(exact=True) as out:
-        out.writelines(f"{statement}\n" for statement in statements)
+        if as_json:
+            print(tables.to_json({"role": role, "statements": statements}, indent=2), file=out)
+        else:
+            out.writelines(f"{statement}\n" for statement in statements)
