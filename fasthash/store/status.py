@@ -35,7 +35,7 @@ def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
         rates = connection.execute(
             query("report", "recent_rate"), {"run_id": run_id, "alive": alive}
         ).fetchone()
-        history = _history(connection, run_id)
+        history = read_history(connection, run_id, PIECE, PIECES)
     state = reports.true_state(connection, run, alive)
     if state != "running" or rates is None:
         rates = {"rows_per_s": 0.0, "bytes_per_s": 0.0}
@@ -66,17 +66,25 @@ def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
     }
 
 
-def _history(connection: Connection, run_id: int) -> list[Row]:
-    """Rates in equal pieces of the last minutes in which somebody was at work, gaps filled."""
-    parameters = {"run_id": run_id, "piece": PIECE, "span": PIECE * PIECES}
+def read_history(connection: Connection, run_id: int, piece: timedelta, pieces: int) -> list[Row]:
+    """Rates in equal pieces of the last time in which somebody was at work, gaps filled.
+
+    Args:
+        piece: how long one is.
+        pieces: how many, at the most.
+
+    Returns:
+        Of each when it began (`since`), `rows_per_s` and `bytes_per_s`; the oldest first.
+    """
+    parameters = {"run_id": run_id, "piece": piece, "span": piece * pieces}
     found = connection.execute(query("report", "history"), parameters).fetchall()
     if not found:
         return []
     rates: dict[datetime, Row] = {row["since"]: row for row in found}
     first, last = found[0]["since"], found[-1]["since"]
-    pieces = [first + PIECE * n for n in range(round((last - first) / PIECE) + 1)]
+    begins = [first + piece * n for n in range(round((last - first) / piece) + 1)]
     nothing = {"rows_per_s": 0.0, "bytes_per_s": 0.0}
-    return [{**nothing, **rates.get(since, {}), "since": since} for since in pieces]
+    return [{**nothing, **rates.get(since, {}), "since": since} for since in begins]
 
 
 def _by_type(
