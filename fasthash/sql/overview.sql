@@ -1,11 +1,11 @@
 -- name: sizes_and_ages
 -- Rows with a path and their recorded bytes, by the number of decimal digits of the size (NULL:
 -- none is recorded) and by how old the marker is: 0 for the oldest, counted by the cutoffs (NULL:
--- none).
+-- there is none, or none that is a time).
 SELECT t.size_digits, t.age_class, count(*) AS rows, coalesce(sum(t.size_bytes), 0)::bigint AS bytes
 FROM (
     SELECT s.size_bytes, length(s.size_bytes::text) AS size_digits,
-           CASE WHEN s.marker IS NOT NULL
+           CASE WHEN s.marker ~ '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T'
                 THEN width_bucket(s.marker COLLATE "C", %(cutoffs)s::text[]) END AS age_class
     FROM (
         SELECT {marker} AS marker,
