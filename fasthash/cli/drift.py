@@ -14,6 +14,7 @@ import click
 
 from fasthash.cli import tables
 from fasthash.cli.options import (
+    Folder,
     Parsed,
     catalog_names,
     catalog_options,
@@ -143,7 +144,7 @@ _review_options = combine(
     "--root",
     key="roots",
     multiple=True,
-    type=click.Path(),
+    type=Folder(),
     help="Directory that files lie in.  [default: those that were registered]",
 )
 @option("--root-sentinel", help="A name that must exist beneath every root.")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from fasthash.cli import tables
-from fasthash.cli.options import Parsed, database_options, find_dsn, json_option, option
+from fasthash.cli.options import Checked, Parsed, database_options, find_dsn, json_option, option
 from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
 from fasthash.fixity import RESIDUAL_REASONS
 from fasthash.logs import printable
+from fasthash.parsing import parse_table
 
 if TYPE_CHECKING:
     from fasthash.store.session import Connection, Row
@@ -37,7 +38,11 @@ run_number = Parsed("RUN", _parse_run)
 run_argument = click.argument("run_id", metavar="[RUN]", required=False, type=run_number)
 
 
-table_option = option("--table", help="Of this catalog table.  [default: whichever was last]")
+table_option = option(
+    "--table",
+    type=Checked("TABLE", parse_table),
+    help="Of this catalog table.  [default: whichever was last]",
+)
 
 
 @contextlib.contextmanager
