@@ -174,7 +174,9 @@ def load_file(path: str, known: Iterable[str]) -> dict[str, Any]:
     for key, value in content.items():
         parts = value if isinstance(value, list) else [value]
         if key not in names and any(isinstance(part, dict) for part in parts):
-            raise ConfigError(f"{path}: [{key}] is a section, and there are none: only key = value")
+            raise ConfigError(
+                f"{place(path, key)}: [{key}] is a section, and there are none: only key = value"
+            )
         if key not in names:
             raise ConfigError(
                 f"{place(path, key)}: there is no key {key!r}{did_you_mean(key, names)}"
@@ -196,7 +198,7 @@ def find_line(path: str, key: str) -> int | None:
     except (OSError, UnicodeDecodeError):
         return None
     for n, line in enumerate(lines):
-        if re.match(rf"""\s*["']?{re.escape(key)}["']?\s*=""", line):
+        if re.match(rf"""[\s\[]*["']?{re.escape(key)}["']?\s*[=.\]]""", line):
             with contextlib.suppress(tomllib.TOMLDecodeError):
                 tomllib.loads("\n".join(lines[:n]))  # fails inside of a text of several lines
                 return n + 1

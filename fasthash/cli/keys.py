@@ -92,6 +92,12 @@ class Setting(click.Option):
             return "a whole number"
         return "a text"
 
+    @property
+    def unset(self) -> str | None:
+        """What is done where nobody has set it, as its help says: `[default: ...]`."""
+        found = re.search(r"\[default: (.*)\]$", self.help or "")
+        return found[1] if found else None
+
     def from_file(self, value: object) -> object:
         """A file's value as the command line would have it.
 
@@ -105,24 +111,25 @@ class Setting(click.Option):
         return [self._one_from_file(each) for each in value]
 
     def _one_from_file(self, value: object) -> object:
-        if isinstance(self.type, Parsed) and isinstance(value, int | float | date):
-            is_right = not isinstance(value, bool)
-            value = value.isoformat() if isinstance(value, date) else str(value)
-        elif self.is_flag:
-            is_right = isinstance(value, bool)
-        elif isinstance(self.type, click.types.FloatParamType):
-            is_right = isinstance(value, int | float) and not isinstance(value, bool)
-        elif isinstance(self.type, click.types.IntParamType):
-            is_right = isinstance(value, int) and not isinstance(value, bool)
-        else:
-            is_right = isinstance(value, str)
-        if not is_right:
+        if not isinstance(value, self._kinds) or (isinstance(value, bool) and not self.is_flag):
             raise ConfigError(f"{self.name} wants {self.accepts}, not {_toml(value)}")
+        if isinstance(self.type, Parsed):
+            value = value.isoformat() if isinstance(value, date) else str(value)
         try:
             self.type.convert(value, self, None)
         except click.BadParameter as error:
             raise ConfigError(f"{self.name}: {error.message.rstrip('.')}") from error
         return value
+
+    @property
+    def _kinds(self) -> tuple[type, ...]:
+        if self.is_flag:
+            return (bool,)
+        if isinstance(self.type, Parsed):
+            return str, int, float, date
+        if isinstance(self.type, click.types.FloatParamType):
+            return int, float
+        return (int,) if isinstance(self.type, click.types.IntParamType) else (str,)
 
 
 def _toml(value: object) -> str:
