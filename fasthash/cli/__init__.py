@@ -152,10 +152,13 @@ def _terminated(number: int, _frame: object) -> None:
 
 
 def _complain(message: str, status: int) -> int:
+    from fasthash.colour import Style, is_wanted, paint  # noqa: PLC0415
     from fasthash.logs import printable  # noqa: PLC0415
 
     sys.stdout.flush()
-    click.echo(f"fasthash: {printable(message)}", err=True)
+    in_colour = is_wanted(sys.stderr)
+    who = paint("fasthash:", Style.BAD) if in_colour else "fasthash:"
+    click.echo(f"{who} {printable(message)}", err=True, color=in_colour)
     return status
 
 

@@ -257,6 +257,7 @@ def _end_at_once_when_told() -> None:
 def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:
     """Prints the summary; returns the error if it cannot: how the run ended goes before it."""
     from fasthash.cli import tables  # noqa: PLC0415
+    from fasthash.cli.colour import coloured  # noqa: PLC0415
     from fasthash.summary import as_text  # noqa: PLC0415
 
     try:
@@ -265,7 +266,8 @@ def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:
             if as_json:
                 print(json.dumps(summary.as_json(), indent=2), file=out)
             else:
-                print(as_text(tables.harmless(summary), tables.list_columns()), file=out)
+                text = as_text(tables.harmless(summary), tables.list_columns())
+                print(coloured(text, out), file=out)
     except ConfigError as error:
         return error
     return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from fasthash.cli import tables
+from fasthash.cli.colour import coloured
 from fasthash.cli.options import Checked, Parsed, database_options, find_dsn, json_option, option
 from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
@@ -74,7 +75,7 @@ def status_command(run_id: int | None, dsn: str | None, table: str | None, as_js
         if as_json:
             print(tables.to_json(status, indent=2), file=out)
         else:
-            print(status_text(status, tables.screen_columns()), file=out)
+            print(coloured(status_text(status, tables.screen_columns()), out), file=out)
 
 
 @click.command()
@@ -96,7 +97,8 @@ def summary_command(run_id: int | None, dsn: str | None, table: str | None, as_j
         if as_json:
             print(tables.to_json(summary.as_json(), indent=2), file=out)
         else:
-            print(as_text(tables.harmless(summary), tables.list_columns()), file=out)
+            text = as_text(tables.harmless(summary), tables.list_columns())
+            print(coloured(text, out), file=out)
 
 
 @click.command()
