@@ -45,7 +45,7 @@ class Shown:
     def cells(self) -> tuple[str, str, str]:
         """For a person."""
         values = self.value if isinstance(self.value, tuple) else (self.value,)
-        text = ", ".join(str(v).lower() if isinstance(v, bool) else f"{v}" for v in values)
+        text = ", ".join(_text(value) for value in values)
         if self.value in (None, ()):
             text = f"({self.note or 'none'})"
         line = "" if self.line is None else f", line {self.line}"
@@ -55,6 +55,12 @@ class Shown:
         """For a machine."""
         names = ("key", "value", "source", "place", "line")
         return {name: getattr(self, name) for name in names}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @click.group(no_args_is_help=False)

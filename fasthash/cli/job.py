@@ -155,7 +155,7 @@ courtesy_options = combine(
         "--timezone",
         type=Checked("ZONE", windows.find_zone),
         example="Europe/Berlin",
-        help="Of the windows, Europe/Berlin.  [default: this host's]",
+        help="The time zone of the windows, Europe/Berlin.  [default: this host's]",
     ),
     option(
         "--wait/--no-wait",
@@ -187,7 +187,7 @@ courtesy_options = combine(
     ),
     option(
         "--ionice",
-        type=Parsed("CLASS", neighbourly.checked_ionice),
+        type=Checked("CLASS", neighbourly.parse_ionice),
         example="idle",
         help="idle, best-effort or best-effort:0..7, for the workers.",
     ),

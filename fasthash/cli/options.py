@@ -115,15 +115,20 @@ catalog_options = combine(
         default="artifacts",
         help="Catalog table, schema.table where needed.",
     ),
-    option("--id-column", default="id", help="Its key."),
-    option("--type-column", default="artifact_type", help="Its type."),
-    option("--path-column", default="file_path", help="The file's path."),
-    option("--metadata-column", default="metadata", help="The jsonb (or json) to write to."),
+    option("--id-column", default="id", help="The table's key; text, uuid, bigint or the like."),
+    option(
+        "--type-column", default="artifact_type", help="The column with the type of the artifact."
+    ),
+    option("--path-column", default="file_path", help="The column with the path of the file."),
+    option("--metadata-column", default="metadata", help="The jsonb (or json) column to write to."),
 )
 
 log_options = combine(
     option(
-        "--log-format", type=click.Choice(["text", "json"]), default="text", help="Of log lines."
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="How log lines are written to stderr.",
     ),
 )
 
