@@ -47,7 +47,7 @@ def ask(shell: str, home: Path, *words: str) -> list[str]:
         # An embedded server, were it asked for, would be here.
         env={
             "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(home), "TERM": "dumb",
-            "FASTHASH_DATA_DIR": str(home / "data"), "FASTHASH_CONFIG": str(home / "bad.toml"),
+            "FASTHASH_DATA_DIR": str(home / "data"), "FASTHASH_CONFIG": str(home / "endless.toml"),
         },
         cwd=home,
         capture_output=True,
@@ -62,8 +62,8 @@ def ask(shell: str, home: Path, *words: str) -> list[str]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home with a configuration file that no command would take."""
-    (tmp_path / "bad.toml").write_text("workers = 'many'\n[")
+    """A home with a configuration file that would hold up whoever reads it."""
+    os.mkfifo(tmp_path / "endless.toml")
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("")
     return tmp_path
