@@ -23,7 +23,8 @@ from fasthash.cli.options import (
 from fasthash.errors import ConfigError
 from fasthash.logs import printable
 
-LAYOUT = tables.Layout(("key", "value", "from"), steps=((1, 24), (2, 24), (1, 8), (2, 8)))
+# Values come last and whole: half a path is no answer.
+LAYOUT = tables.Layout(("key", "from", "value"), steps=())
 SOURCES = {
     ParameterSource.COMMANDLINE: "flag",
     ParameterSource.ENVIRONMENT: "environment",
@@ -48,8 +49,10 @@ class Shown:
         text = ", ".join(_text(value) for value in values)
         if self.value in (None, ()):
             text = f"({self.note or 'none'})"
-        line = "" if self.line is None else f", line {self.line}"
-        return self.key, text, f"{self.source} {self.place}{line}" if self.place else self.source
+        place = f" {self.place}" if self.place else ""
+        if self.source == "file":  # which one is said once, below
+            place = "" if self.line is None else f", line {self.line}"
+        return self.key, f"{self.source}{place}", text
 
     def as_json(self) -> dict[str, Any]:
         """For a machine."""
@@ -73,11 +76,11 @@ def config_command() -> None:
 @click.option("--all", "with_defaults", is_flag=True, help="Those that nobody has set, too.")
 @json_option
 def config_show_command(with_defaults: bool, as_json: bool, **values: Any) -> None:
-    """Show the settings that a run or a scrub would have, and where each comes from.
+    """Show the settings in effect, and where each comes from.
 
-    A flag goes before an environment variable, that before the configuration file, and that before
-    the default. Any flag of `run` or `scrub` that can stand in a file may be given, too. Passwords
-    are masked; no database is asked.
+    Those are shown that a run or a scrub would have. A flag goes before an environment variable,
+    that before the configuration file, and that before the default; any flag of `run` or `scrub`
+    that can stand in a file may be given here, too. Passwords are masked; no database is asked.
     """
     context = click.get_current_context()
     path = context.meta.get(CONFIG_USED)
@@ -157,7 +160,7 @@ def _dsn(shown: Shown, libpq: list[tuple[str, str]]) -> Shown:
 @click.argument("path", metavar="[FILE]", required=False, type=click.Path())
 @json_option
 def config_check_command(path: str | None, as_json: bool) -> None:
-    """Check FILE, or without it the file and the environment that would be used.
+    """Find mistakes in FILE, or in the file and the environment in use.
 
     The first mistake is said in one line, with status 2: a key that there is not, a value of the
     wrong kind, one that cannot be. Whether the database is there, and the directories, is not
