@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long bench lint clean
+.PHONY: demo test test-long bench docs lint clean
 demo: $(READY)
 	@$(BIN)/fasthash demo
 
@@ -20,6 +20,10 @@ test-long: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/run_all.py --short
+
+# The manual page, docs/commands.md, docs/configuration.md and the example, from the program itself.
+docs: $(READY)
+	$(BIN)/python tools/make_docs.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

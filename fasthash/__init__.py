@@ -2,7 +2,8 @@
 
 In the order the data flows:
 
-- `cli`           commands; the only place with click and tqdm
+- `cli`           commands; the only place with click and tqdm (`keys` are those of fasthash.toml,
+                  `colour` what of a finished text stands out)
 - `library`       the same for scripts (`Catalog`, `run`, `scrub`); `hashfiles` without a database
 - `config`        settings from flags, environment and file (`parsing`, `windows`)
 - `database`      which one is meant
@@ -33,6 +34,7 @@ In the order the data flows:
 - `writer`        results into one fenced transaction a batch
 - `store`         the only place that talks to PostgreSQL; its text lies in `sql/`
 - `lease`, `units`, `paths`, `drift`, `freshness`, `summary`, `widths`  pure decisions
+- `colour`        which streams get any, and the styles
 - `fixity`        the vocabulary
 - `errors`        what ends a command, and with which exit status
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -172,10 +173,38 @@ def load_file(path: str, known: Iterable[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     names = sorted(known)
-    for key in content:
+    for key, value in content.items():
+        parts = value if isinstance(value, list) else [value]
+        if key not in names and any(isinstance(part, dict) for part in parts):
+            raise ConfigError(
+                f"{place(path, key)}: [{key}] is a section, and there are none: only key = value"
+            )
         if key not in names:
-            raise ConfigError(f"{path}: there is no key {key!r}{did_you_mean(key, names)}")
+            raise ConfigError(
+                f"{place(path, key)}: there is no key {key!r}{did_you_mean(key, names)}"
+            )
     return content
+
+
+def place(path: str, key: str) -> str:
+    """A configuration file and, where it is easily found, the line of a key."""
+    line = find_line(path, key)
+    return path if line is None else f"{path}, line {line}"
+
+
+def find_line(path: str, key: str) -> int | None:
+    """The number of the line on which a key of a configuration file is set, if that is plain."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    for n, line in enumerate(lines):
+        if re.match(rf"""[\s\[]*["']?{re.escape(key)}["']?\s*[=.\]]""", line):
+            with contextlib.suppress(tomllib.TOMLDecodeError):
+                tomllib.loads("\n".join(lines[:n]))  # fails inside of a text of several lines
+                return n + 1
+    return None
 
 
 def find_file(environment: Mapping[str, str]) -> str | None:

@@ -8,6 +8,13 @@ import sys
 import time
 from typing import Any
 
+from fasthash import colour
+
+LEVEL_STYLES = {
+    "WARNING": colour.Style.WARNING,
+    "ERROR": colour.Style.BAD,
+    "CRITICAL": colour.Style.BAD,
+}
 # C0, DEL and C1 controls, bidirectional marks and overrides: a file name must not drive a terminal.
 _UNSAFE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     code: f"\\u{code:04x}"
@@ -33,10 +40,16 @@ def printable(text: str) -> str:
 class TextFormatter(logging.Formatter):
     """`2026-01-31 02:00:00 WARNING drift: ...`"""
 
+    def __init__(self, *, in_colour: bool = False) -> None:
+        super().__init__()
+        self._styles = LEVEL_STYLES if in_colour else {}
+
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        return f"{stamp} {record.levelname} {printable(record.getMessage())}"
+        style = self._styles.get(record.levelname)
+        level = record.levelname if style is None else colour.paint(record.levelname, style)
+        return f"{stamp} {level} {printable(record.getMessage())}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -79,7 +92,8 @@ def set_up(log_format: str, level: int = logging.INFO) -> None:
         level: the least level shown.
     """
     handler = LineHandler()
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    as_text = TextFormatter(in_colour=colour.is_wanted(sys.stderr))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else as_text)
     logger = logging.getLogger("fasthash")
     logger.handlers[:] = [handler]
     logger.setLevel(level)

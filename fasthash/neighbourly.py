@@ -28,16 +28,6 @@ def parse_ionice(text: str) -> tuple[int, int]:
     return _CLASSES[name], int(level) if level else 4 * (name == "best-effort")
 
 
-def checked_ionice(text: str) -> str:
-    """The text, if it is an I/O priority.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    parse_ionice(text)
-    return text
-
-
 def step_back(nice: int, ionice: str | None) -> None:
     """Lowers this process's priorities; where the system has no such thing, nothing happens.
 

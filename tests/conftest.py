@@ -63,9 +63,9 @@ class Database:
         return [FASTHASH, *arguments]
 
     def env(self) -> dict[str, str]:
-        """The environment of a fasthash command."""
+        """The environment of a fasthash command; in colour is only what asks for it."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "FASTHASH_"))}
-        return {**kept, "FASTHASH_DSN": self.dsn, **self.environment}
+        return {**kept, "NO_COLOR": "1", "FASTHASH_DSN": self.dsn, **self.environment}
 
     def fasthash(
         self, *arguments: str, status: int | None = 0, timeout: float = 60, **kwargs: Any

@@ -6,12 +6,15 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fasthash import __version__
 from fasthash.errors import FasthashError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 EXIT_STATUS_HELP = """\b
 Exit status:
@@ -22,6 +25,9 @@ Exit status:
   4        preflight failed, nothing begun
   130/143  interrupted (SIGINT/SIGTERM); `fasthash run` goes on
 """
+
+# What a shell sets to ask for completions.
+COMPLETE_VARIABLE = "_FASTHASH_COMPLETE"
 
 # Command name -> where it is and what it does; modules are imported when they are called.
 COMMANDS = {
@@ -41,6 +47,8 @@ COMMANDS = {
     "compare": ("listing", "Show what a manifest and the catalog disagree about."),
     "duplicates": ("listing", "List rows whose files have one content."),
     "residual": ("reports", "List rows that got no verdict, and why."),
+    "config": ("config", "Show which settings are in effect, and check a configuration file."),
+    "completion": ("completion", "Print what a shell needs to complete fasthash's commands."),
     "bench": ("bench", "Measure this machine and find the settings for it."),
     "demo": ("demo", "Try it all on the Python standard library."),
 }
@@ -66,13 +74,27 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names of commands, without importing any of them, and the group's own options."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415
+
+        return [
+            *(
+                CompletionItem(n, help=t)
+                for n, (_, t) in COMMANDS.items()
+                if n.startswith(incomplete)
+            ),
+            *click.Command.shell_complete(self, ctx, incomplete),
+        ]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Names the nearest command where there is none of that name."""
         from fasthash.config import did_you_mean  # noqa: PLC0415
 
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        known = ctx.resilient_parsing or not args or args[0] in COMMANDS
+        if not known and not args[0].startswith("-"):
             raise click.UsageError(
                 f"no such command {args[0]!r}{did_you_mean(args[0], COMMANDS)}", ctx
             )
@@ -92,8 +114,17 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command and exits with its status; errors are one line on stderr."""
     signal.signal(signal.SIGTERM, _terminated)
+    if COMPLETE_VARIABLE in os.environ:
+        from fasthash.cli import completion  # noqa: PLC0415
+
+        completion.prepare()
     try:
-        status = cli.main(arguments, prog_name="fasthash", standalone_mode=False)
+        status = cli.main(
+            arguments,
+            prog_name="fasthash",
+            complete_var=COMPLETE_VARIABLE,
+            standalone_mode=False,
+        )
     except click.exceptions.Exit as stop:
         status = stop.exit_code
     except click.Abort:
@@ -122,10 +153,13 @@ def _terminated(number: int, _frame: object) -> None:
 
 
 def _complain(message: str, status: int) -> int:
+    from fasthash.colour import Style, is_wanted, paint  # noqa: PLC0415
     from fasthash.logs import printable  # noqa: PLC0415
 
     sys.stdout.flush()
-    click.echo(f"fasthash: {printable(message)}", err=True)
+    in_colour = is_wanted(sys.stderr)
+    who = paint("fasthash:", Style.BAD) if in_colour else "fasthash:"
+    click.echo(f"{who} {printable(message)}", err=True, color=in_colour)
     return status
 
 

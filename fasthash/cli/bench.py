@@ -15,7 +15,14 @@ import click
 
 from fasthash import config, parsing
 from fasthash.cli import tables
-from fasthash.cli.options import CONFIG_GIVEN, Parsed, database_options, find_dsn, json_option
+from fasthash.cli.options import (
+    CONFIG_USED,
+    Folder,
+    Parsed,
+    database_options,
+    find_dsn,
+    json_option,
+)
 from fasthash.logs import printable
 from fasthash.summary import human_bytes
 
@@ -54,7 +61,7 @@ class Progress:
 
 
 @click.command()
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
+@click.argument("directory", metavar="[DIR]", required=False, type=Folder())
 @database_options
 @click.option(
     "--for",
@@ -159,8 +166,7 @@ def _settings(advice: Advice) -> dict[str, Any]:
 
 
 def _write(advice: Advice) -> str:
-    given = click.get_current_context().meta.get(CONFIG_GIVEN)
-    path = given or config.find_file(os.environ) or "fasthash.toml"
+    path = click.get_current_context().meta.get(CONFIG_USED, "fasthash.toml")
     config.write_keys(path, _settings(advice))
     return str(path)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fasthash.cli.options import log_options, set_up_logs
+from fasthash.colour import is_wanted
 from fasthash.errors import FasthashError, PreflightFailed
 from fasthash.logs import printable
 from fasthash.summary import human_seconds
@@ -87,6 +88,7 @@ Now `fasthash run`:"""
 
 def _run(dsn: str, log_format: str) -> None:
     from fasthash import demo  # noqa: PLC0415
+    from fasthash.cli.colour import coloured  # noqa: PLC0415
     from fasthash.cli.progress import choose_progress  # noqa: PLC0415
     from fasthash.cli.tables import list_columns  # noqa: PLC0415
     from fasthash.controls import Signals  # noqa: PLC0415
@@ -99,7 +101,8 @@ def _run(dsn: str, log_format: str) -> None:
         raise finished.error
     if finished.stopped_by is not None:
         sys.exit(128 + finished.stopped_by)
-    click.echo(f"\n{as_text(finished.summary, list_columns())}\n")
+    text = coloured(as_text(finished.summary, list_columns()), sys.stdout)
+    click.echo(f"\n{text}\n", color=is_wanted(sys.stdout))
     total = finished.summary.total
     click.echo(
         f"""\

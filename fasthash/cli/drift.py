@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from fasthash.cli import tables
+from fasthash.cli.colour import coloured
 from fasthash.cli.options import (
+    Folder,
     Parsed,
     catalog_names,
     catalog_options,
@@ -115,7 +117,7 @@ def drift_show_command(drift_id: int, dsn: str | None, as_json: bool) -> None:
         if as_json:
             print(tables.to_json(found[0], indent=2), file=out)
         else:
-            print("\n".join(map(printable, _drift_lines(found[0]))), file=out)
+            print(coloured("\n".join(map(printable, _drift_lines(found[0]))), out), file=out)
 
 
 _review_options = combine(
@@ -143,7 +145,7 @@ _review_options = combine(
     "--root",
     key="roots",
     multiple=True,
-    type=click.Path(),
+    type=Folder(),
     help="Directory that files lie in.  [default: those that were registered]",
 )
 @option("--root-sentinel", help="A name that must exist beneath every root.")
@@ -255,7 +257,8 @@ def _write_drifts(out: TextIO, rows: Iterable[Row]) -> None:
     kinds: Counter[str] = Counter()
     for row in rows:
         kinds[row["kind"]] += 1
-        print("\n".join(map(printable, _drift_lines(row))), end="\n\n", file=out)
+        text = "\n".join(map(printable, _drift_lines(row)))
+        print(coloured(text, out), end="\n\n", file=out)
     total = sum(kinds.values())
     parts = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items()))
     print(f"{total:,} drift{'' if total == 1 else 's'}: {parts}" if total else "no drift", file=out)

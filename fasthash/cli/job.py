@@ -13,6 +13,8 @@ import click
 
 from fasthash import config, neighbourly, parsing, windows
 from fasthash.cli.options import (
+    Checked,
+    Folder,
     Parsed,
     combine,
     find_dsn,
@@ -33,16 +35,30 @@ work_options = combine(
         "--root",
         key="roots",
         multiple=True,
-        type=click.Path(),
+        type=Folder(),
+        example=["/data/figures", "/data/archive"],
         help="Directory that files lie in; may be given several times.  "
         "[default: those that `fasthash register` was given]",
     ),
-    option("--root-sentinel", help="A name that must exist beneath every root: is it mounted?"),
-    option("--resolver", help="package.module:function from path text to path, or None."),
-    option("--update-function", help="schema.function(ids, jsonb patches) to write through."),
+    option(
+        "--root-sentinel",
+        example=".mounted",
+        help="A name that must exist beneath every root: is it mounted?",
+    ),
+    option(
+        "--resolver",
+        example="our_site.paths:resolve",
+        help="package.module:function from path text to path, or None.",
+    ),
+    option(
+        "--update-function",
+        example="atlas.set_metadata",
+        help="schema.function(ids, jsonb patches) to write through.",
+    ),
     option(
         "--workers",
         type=click.IntRange(1, 1024),
+        example=8,
         help="Worker processes.  [default: as many as cores; one a rotational disk]",
     ),
     option(
@@ -72,6 +88,7 @@ work_options = combine(
     option(
         "--on-drift",
         type=click.Choice(["overwrite", "hold"]),
+        example="hold",
         help="hold keeps the old hash and records the drift as open.  [default: overwrite; a scrub "
         "only overwrites what was modified]",
     ),
@@ -97,12 +114,14 @@ work_options = combine(
     option(
         "--algorithm",
         type=click.Choice(["sha256", "sha256,blake3"]),
+        example="sha256,blake3",
         default="sha256",
         help="blake3 goes to metadata.file_blake3, made in the same read.",
     ),
     option(
         "--precheck",
         type=click.Choice(["off", "stat", "xxh3"]),
+        example="stat",
         default="off",
         help="What spares hashing again: the same size, times and inode; or the same XXH3-128 of "
         "all bytes.",
@@ -113,12 +132,14 @@ courtesy_options = combine(
     option(
         "--rate",
         type=Parsed("RATE", parsing.parse_rate),
+        example="50MB/s",
         default="off",
         help="Bytes a second that are read on this host, 50MB/s.",
     ),
     option(
         "--files-rate",
         type=Parsed("NUMBER", parsing.parse_files_rate),
+        example="200",
         default="off",
         help="Files a second, for disks that have to seek.",
     ),
@@ -127,9 +148,15 @@ courtesy_options = combine(
         key="windows",
         multiple=True,
         type=Parsed("HH:MM-HH:MM", windows.parse_window),
+        example=["22:00-06:00"],
         help="Read only at these times of day; may be repeated, may pass midnight.",
     ),
-    option("--timezone", help="Of the windows, Europe/Berlin.  [default: this host's]"),
+    option(
+        "--timezone",
+        type=Checked("ZONE", windows.find_zone),
+        example="Europe/Berlin",
+        help="The time zone of the windows, Europe/Berlin.  [default: this host's]",
+    ),
     option(
         "--wait/--no-wait",
         key="wait",
@@ -139,30 +166,42 @@ courtesy_options = combine(
     option(
         "--budget",
         type=Parsed("SIZE", parsing.parse_budget),
+        example="500GB",
         help="End before more than this is read, but not before one file is.",
     ),
     option(
         "--for",
         key="for_time",
         type=Parsed("TIME", parsing.parse_duration),
+        example="2h",
         help="End after this time; files in hand are finished.",
     ),
-    option("--pause-file", type=click.Path(), help="Nothing is read while this file exists."),
-    option("--nice", type=click.IntRange(0, 19), default=0, help="Niceness of the workers."),
+    option(
+        "--pause-file",
+        example="/run/fasthash.pause",
+        type=click.Path(),
+        help="Nothing is read while this file exists.",
+    ),
+    option(
+        "--nice", example=10, type=click.IntRange(0, 19), default=0, help="Niceness of the workers."
+    ),
     option(
         "--ionice",
-        type=Parsed("CLASS", neighbourly.checked_ionice),
+        type=Checked("CLASS", neighbourly.parse_ionice),
+        example="idle",
         help="idle, best-effort or best-effort:0..7, for the workers.",
     ),
     option(
         "--max-io-pressure",
         type=click.FloatRange(0, 100),
+        example=40,
         default=0,
         help="Hold while processes wait for disks more of the time, in percent; 0 is off.",
     ),
     option(
         "--max-replication-lag",
         type=Parsed("TIME", parsing.parse_duration),
+        example="1min",
         default="0s",
         help="Hold while a standby is further behind; 0s is off.",
     ),
@@ -219,6 +258,7 @@ def _end_at_once_when_told() -> None:
 def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:
     """Prints the summary; returns the error if it cannot: how the run ended goes before it."""
     from fasthash.cli import tables  # noqa: PLC0415
+    from fasthash.cli.colour import coloured  # noqa: PLC0415
     from fasthash.summary import as_text  # noqa: PLC0415
 
     try:
@@ -227,7 +267,8 @@ def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:
             if as_json:
                 print(json.dumps(summary.as_json(), indent=2), file=out)
             else:
-                print(as_text(tables.harmless(summary), tables.list_columns()), file=out)
+                text = as_text(tables.harmless(summary), tables.list_columns())
+                print(coloured(text, out), file=out)
     except ConfigError as error:
         return error
     return None

@@ -11,6 +11,7 @@ import click
 
 from fasthash.cli import tables
 from fasthash.cli.options import (
+    Folder,
     catalog_names,
     catalog_options,
     combine,
@@ -35,7 +36,7 @@ _roots_option = option(
     "--root",
     key="roots",
     multiple=True,
-    type=click.Path(),
+    type=Folder(),
     help="Directory that files lie in.  [default: those that were registered]",
 )
 _manifest_options = combine(
@@ -45,7 +46,7 @@ _manifest_options = combine(
     click.option(
         "--relative-to",
         metavar="DIR",
-        type=click.Path(),
+        type=Folder(),
         help="Names begin in this directory.  [default: the catalog's own paths]",
     ),
     click.option(

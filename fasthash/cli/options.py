@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from fasthash import config, logs, parsing, windows
+from fasthash.cli import keys
+from fasthash.cli.keys import PREFIX, Setting, settings_of
+from fasthash.cli.keys import Checked as Checked  # noqa: PLC0414 (commands have it from here)
+from fasthash.cli.keys import Parsed as Parsed  # noqa: PLC0414
 from fasthash.config import CatalogNames, Courtesy, Settings
 from fasthash.database import locate
-from fasthash.errors import ConfigError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,33 +25,33 @@ F = TypeVar("F", bound=Callable[..., Any])
 CONFIG_GIVEN = "fasthash.config"
 # And the one that is used.
 CONFIG_USED = "fasthash.config.used"
+# And what is in it, by key.
+CONFIG_CONTENT = "fasthash.config.content"
 
 
-if TYPE_CHECKING:
-    ParamType = click.ParamType[Any]
-else:
-    ParamType = click.ParamType  # generic only from click 8.4 on
+class Folder(click.Path):
+    """A directory; the shell offers no others."""
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The shell looks for directories by itself."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415
 
-class Parsed(ParamType):
-    """A value with a unit, parsed by one of `fasthash.config`'s functions."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name = name
-        self.parse = parse
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The parsed value; a bad one is a usage error."""
-        try:
-            return self.parse(value) if isinstance(value, str) else value
-        except ConfigError as error:
-            self.fail(str(error), param, ctx)
+        return [CompletionItem(incomplete, type="dir")]
 
 
 def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
-    """A click option with its environment variable, FASTHASH_<NAME>."""
+    """A click option that is also a key of the configuration file, and a variable FASTHASH_<KEY>.
+
+    Args:
+        names: the option's; the key is called as the first, with `_` for `-`, but for `key`.
+        kwargs: as for `click.option`; `key` another name, `example` a value for the documentation
+            where the default is none.
+    """
     key = kwargs.pop("key", names[0].lstrip("-").replace("-", "_"))
-    return click.option(*names, key, envvar=f"FASTHASH_{key.upper()}", show_default=True, **kwargs)
+    variable = f"{PREFIX}{key.upper()}"
+    return click.option(*names, key, cls=Setting, envvar=variable, show_default=True, **kwargs)
 
 
 def combine(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -60,13 +66,21 @@ def combine(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def _load_file(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if ctx.resilient_parsing:
+        return  # a completion, which is none of the file's business
     if value is not None and value != os.environ.get("FASTHASH_CONFIG"):
         ctx.meta[CONFIG_GIVEN] = value
     path = value or config.find_file(os.environ)
     if path is not None:
         ctx.meta[CONFIG_USED] = os.path.abspath(path)
-        content = config.load_file(path, CONFIG_KEYS)
-        ctx.default_map = {**content, **(ctx.default_map or {})}
+        content = keys.load(path)
+        ctx.meta[CONFIG_CONTENT] = content
+        # An option of the same name that is no key has another meaning.
+        own = {setting.name for setting in settings_of(ctx.command)}
+        ctx.default_map = {
+            **{key: value for key, value in content.items() if key in own},
+            **(ctx.default_map or {}),
+        }
 
 
 config_option = click.option(
@@ -83,37 +97,37 @@ database_options = combine(
     config_option,
     option(
         "--dsn",
+        example="host=db1 dbname=atlas user=fasthash",
         help="libpq connection string, or embedded:NAME.  [default: libpq's variables (PGHOST, "
         "PGSERVICE..) if any is set, else embedded:fasthash]",
     ),
 )
 
 catalog_options = combine(
-    option("--table", default="artifacts", help="Catalog table, schema.table where needed."),
-    option("--id-column", default="id", help="Its key."),
-    option("--type-column", default="artifact_type", help="Its type."),
-    option("--path-column", default="file_path", help="The file's path."),
-    option("--metadata-column", default="metadata", help="The jsonb (or json) to write to."),
+    option(
+        "--table",
+        type=Checked("TABLE", parsing.parse_table),
+        default="artifacts",
+        help="Catalog table, schema.table where needed.",
+    ),
+    option("--id-column", default="id", help="The table's key; text, uuid, bigint or the like."),
+    option(
+        "--type-column", default="artifact_type", help="The column with the type of the artifact."
+    ),
+    option("--path-column", default="file_path", help="The column with the path of the file."),
+    option("--metadata-column", default="metadata", help="The jsonb (or json) column to write to."),
 )
 
 log_options = combine(
     option(
-        "--log-format", type=click.Choice(["text", "json"]), default="text", help="Of log lines."
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        help="How log lines are written to stderr.",
     ),
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine output on stdout.")
-
-CONFIG_KEYS = frozenset(
-    {
-        "dsn", "table", "id_column", "type_column", "path_column", "metadata_column", "roots",
-        "root_sentinel", "resolver", "update_function", "workers", "range_rows", "chunk_size",
-        "reader", "disk", "on_drift", "db_timeout", "lease_ttl", "log_format", "algorithm",
-        "precheck", "since", "rate", "files_rate", "windows", "timezone", "wait", "budget",
-        "for_time", "pause_file", "nice", "ionice", "max_io_pressure", "max_replication_lag",
-        "max_wal_backlog", "older_than", "sample", "seed",
-    }
-)  # fmt: skip
 
 
 def catalog_names(values: dict[str, Any]) -> CatalogNames:
@@ -175,7 +189,7 @@ def reload_rates(ctx: click.Context) -> Callable[[], tuple[float, float]] | None
         return None
 
     def reload() -> tuple[float, float]:
-        content = config.load_file(path, CONFIG_KEYS)
+        content = keys.load(path)
         rate, files_rate = (str(content.get(key, "off")) for key in ("rate", "files_rate"))
         return parsing.parse_rate(rate), parsing.parse_files_rate(files_rate)
 

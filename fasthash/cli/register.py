@@ -12,7 +12,9 @@ from click.core import ParameterSource
 
 from fasthash.cli import tables
 from fasthash.cli.options import (
+    CONFIG_CONTENT,
     CONFIG_GIVEN,
+    Folder,
     catalog_names,
     catalog_options,
     database_options,
@@ -37,7 +39,7 @@ def _type_name(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=click.Path(readable=False))
+@click.argument("directory", metavar="DIR", type=Folder(readable=False))
 @click.option(
     "--type",
     "artifact_type",
@@ -119,7 +121,7 @@ def _as_text(done: Registered) -> str:
 
 def _configured_roots() -> list[str]:
     """The roots that `fasthash run` takes from the environment or the file."""
-    in_file = (click.get_current_context().default_map or {}).get("roots") or []
+    in_file = click.get_current_context().meta.get(CONFIG_CONTENT, {}).get("roots") or []
     in_environment = os.environ.get("FASTHASH_ROOTS", "").split(os.pathsep)
     return [root for root in in_environment if root] or [str(root) for root in in_file]
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from fasthash.cli import tables
-from fasthash.cli.options import Parsed, database_options, find_dsn, json_option, option
+from fasthash.cli.colour import coloured
+from fasthash.cli.options import Checked, Parsed, database_options, find_dsn, json_option, option
 from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
 from fasthash.fixity import RESIDUAL_REASONS
 from fasthash.logs import printable
+from fasthash.parsing import parse_table
 
 if TYPE_CHECKING:
     from fasthash.store.session import Connection, Row
@@ -37,7 +39,11 @@ run_number = Parsed("RUN", _parse_run)
 run_argument = click.argument("run_id", metavar="[RUN]", required=False, type=run_number)
 
 
-table_option = option("--table", help="Of this catalog table.  [default: whichever was last]")
+table_option = option(
+    "--table",
+    type=Checked("TABLE", parse_table),
+    help="Of this catalog table.  [default: whichever was last]",
+)
 
 
 @contextlib.contextmanager
@@ -68,7 +74,8 @@ def summary_command(run_id: int | None, dsn: str | None, table: str | None, as_j
         if as_json:
             print(tables.to_json(summary.as_json(), indent=2), file=out)
         else:
-            print(as_text(tables.harmless(summary), tables.list_columns()), file=out)
+            text = as_text(tables.harmless(summary), tables.list_columns())
+            print(coloured(text, out), file=out)
 
 
 @click.command()

@@ -18,6 +18,7 @@ from fasthash.cli.options import Parsed, catalog_options, database_options, opti
 @work_options
 @option(
     "--since",
+    example="2026-01-31",
     type=Parsed("TIME", parsing.parse_time),
     help="Markers before this count as absent: 2026-01-31, or with a time of day.",
 )

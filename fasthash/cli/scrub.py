@@ -18,12 +18,14 @@ from fasthash.config import Scrub
 @catalog_options
 @option(
     "--older-than",
+    example="90d",
     type=Parsed("TIME", parsing.parse_duration),
     default="0s",
     help="Only rows whose marker is older than this, and those known to be bad.",
 )
 @option(
     "--sample",
+    example="1%",
     type=Parsed("SHARE", parsing.parse_share),
     default="100%",
     help="Only this share of the rows.",

@@ -129,9 +129,11 @@ def _looks(status: dict[str, Any], dsn: str, pause_s: float) -> Iterator[dict[st
 def _text(status: dict[str, Any], *, as_json: bool = False, indent: int | None = None) -> str:
     if as_json:
         return tables.to_json(status, indent)
+    from fasthash.cli.colour import coloured  # noqa: PLC0415
     from fasthash.cli.screen import status_text  # noqa: PLC0415
 
-    return status_text(status, tables.screen_columns(), ascii_only=not tables.has_blocks())
+    columns, ascii_only = tables.screen_columns(), not tables.has_blocks()
+    return coloured(status_text(status, columns, ascii_only=ascii_only), sys.stdout)
 
 
 @contextlib.contextmanager

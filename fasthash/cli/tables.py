@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import click
 
+from fasthash.cli.colour import heading
 from fasthash.errors import ConfigError
 from fasthash.fixity import Counts
 from fasthash.logs import printable
@@ -134,7 +135,10 @@ def write_table(
         else:
             widths = layout.fit(natural, columns)
             cells = [layout.shorten_row(row, widths) for row in cells]
-        out.writelines(f"{_line(row, widths)}\n" for row in cells)
+        lines = [_line(row, widths) for row in cells]
+        if count == 0:
+            lines[0] = heading(lines[0], out)
+        out.writelines(f"{line}\n" for line in lines)
         count += len(block)
     return count
 

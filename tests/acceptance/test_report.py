@@ -80,7 +80,7 @@ def test_the_facts(catalog: Database) -> None:
     (largest, *_) = whole["duplicates"]
     assert largest["digest"] == sha256(catalog.root / "f11")
     assert largest["could_be_saved_bytes"] == 10**5 * (largest["copies"] - 1)
-    assert whole["duplicate_groups"] == 6
+    assert whole["duplicate_groups"] == 7
     listed = json.loads(
         catalog.fasthash("duplicates", "--root", str(catalog.root), "--json").stdout
     )

@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fasthash import config, parsing
+from fasthash.cli import COMMANDS, cli, keys
+from fasthash.cli.listing import manifest_command
+from fasthash.cli.rate import rate_command
+from fasthash.cli.run import run_command
 from fasthash.errors import ConfigError
+from fasthash.store import conninfo
 
 KNOWN = ["table", "workers", "on_drift"]
 # Half of it from the parsers' own letters, so that it nearly is what it should be.
@@ -238,3 +245,158 @@ def test_the_file_here_goes_before_the_users_own(
     found = config.find_file(environment)
     assert found is not None
     assert os.path.samefile(found, here / "fasthash.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ("a = 1\nb = 2\n", "b", 2),
+        ('"a" = 1\n', "a", 1),
+        ("  a=1\n", "a", 1),
+        ("[a]\nb = 2\n", "a", 1),
+        ("a.b = 2\n", "a", 1),
+        ('x = """\na = 1\n"""\na = 2\n', "a", 4),
+        ("x = [\n 'a = 1',\n]\na = 2\n", "a", 4),
+        ("# a = 1\n", "a", None),
+        ("ab = 1\n", "a", None),
+    ],
+)
+def test_the_line_of_a_key(file: Path, text: str, key: str, line: int | None) -> None:
+    file.write_text(text)
+    assert config.find_line(str(file), key) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('workers = "many"', 'workers wants a whole number, not "many"'),
+        ("workers = true", "workers wants a whole number, not true"),
+        ("workers = 1.5", "workers wants a whole number, not 1.5"),
+        ("workers = 5000", "workers: 5000 is not in the range"),
+        ("workers = [1]", "workers wants a whole number, not a list"),
+        ("[workers]\na = 1", "workers wants a whole number, not a section"),
+        ('roots = "/x"', 'roots wants a list: roots = ["/x"]'),
+        ('roots = ["/x", 5]', "roots wants a list, each a text, not 5"),
+        ("[[roots]]\na = 1", "roots wants a list, each a text, not a section"),
+        ('windows = ["22:00-06:00", 5]', "windows: '5' is no window"),
+        ('windows = "22:00-06:00"', "windows wants a list"),
+        ('wait = "yes"', 'wait wants true or false, not "yes"'),
+        ("wait = 1", "wait wants true or false, not 1"),
+        ("rate = true", "rate wants a text, not true"),
+        ("rate = 50", "rate: '50' is too slow"),
+        ("chunk_size = 256", "chunk_size: 256 is out of bounds"),
+        ("lease_ttl = 0", "lease_ttl: 0 is too short"),
+        ("table = 'a.b.c'", "table: 'a.b.c' is no table name"),
+        ("id_column = 5", "id_column wants a text, not 5"),
+        ("timezone = 'Mars'", "timezone: there is no time zone 'Mars'"),
+        ("ionice = 'realtime'", "ionice: 'realtime' is no I/O priority"),
+        ("on_drift = 'keep'", "on_drift: 'keep' is not one of"),
+        ("since = 22:00:00", "since wants a text, not 22:00:00"),
+        ("worker = 3", "there is no key 'worker'; did you mean workers?"),
+        ("[run]\nworkers = 3", "[run] is a section, and there are none"),
+        ("[[run]]\nworkers = 3", "[run] is a section, and there are none"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_line_and_key(file: Path, text: str, says: str) -> None:
+    file.write_text(f"# ours\nlog_format = 'text'\n{text}\n")
+    with pytest.raises(ConfigError) as caught:
+        keys.load(str(file))
+    assert str(caught.value).startswith(f"{file}, line 3: {says}")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("chunk_size = 262144", "262144"),
+        ("db_timeout = 90", "90"),
+        ("sample = 0.5", "0.5"),
+        ("since = 2026-01-31", "2026-01-31"),
+        ("since = 2026-01-31T02:00:00Z", "2026-01-31T02:00:00+00:00"),
+        ("max_io_pressure = 40", 40),
+        ("max_io_pressure = 40.5", 40.5),
+        ("roots = []", []),
+    ],
+)
+def test_what_toml_has_a_type_for_need_not_be_a_text(file: Path, text: str, value: object) -> None:
+    file.write_text(text)
+    assert list(keys.load(str(file)).values()) == [value]
+
+
+SCALARS = st.one_of(
+    st.text(max_size=8), st.integers(), st.floats(), st.booleans(), st.dates(), st.datetimes()
+)
+
+
+@given(
+    st.sampled_from(sorted(keys.known())),
+    SCALARS | st.lists(SCALARS) | st.dictionaries(texts, SCALARS),
+)
+def test_any_value_is_one_that_the_command_line_takes_or_a_mistake(key: str, value: Any) -> None:
+    setting = keys.known()[key]
+    with contextlib.suppress(ConfigError):
+        taken = setting.from_file(value)
+        parsed = setting.type_cast_value(click.Context(click.Command("x")), taken)
+        assert isinstance(parsed, tuple) == setting.multiple
+
+
+def parameters(command: click.Command, file: Path, *arguments: str) -> dict[str, Any]:
+    """What a command makes of its arguments and a configuration file."""
+    return command.make_context("x", ["--config", str(file), *arguments]).params
+
+
+def test_an_option_that_is_no_key_is_not_set_by_a_key_of_its_name(file: Path) -> None:
+    file.write_text('algorithm = "sha256,blake3"\nrate = "50MB/s"\nfiles_rate = 5\n')
+    assert parameters(run_command, file)["algorithm"] == "sha256,blake3"
+    assert parameters(manifest_command, file)["algorithm"] == "sha256"
+    found = parameters(rate_command, file)
+    assert (found["rate"], found["files_rate"]) == (None, None)
+
+
+def test_each_option_with_a_variable_is_a_key() -> None:
+    """A key that a command has and `run` and `scrub` have not would be refused in the file."""
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        commands = [command]
+        if isinstance(command, click.Group):
+            commands += command.commands.values()
+        for option in (o for c in commands for o in c.params if o.envvar and o.name != "config"):
+            assert option.name in keys.known(), (name, option.name)
+            assert option.envvar == f"FASTHASH_{option.name.upper()}"
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://u:s3cret@db/atlas?sslpassword=s3cret",
+        "postgresql://u:s3%63ret@db/atlas",
+        "host=db password=s3cret user=u",
+        "host=db password='s3cret with \\' blanks' sslpassword=s3cret",
+        "password = s3cret",
+        "oauth_client_secret=s3cret scram_client_key=s3cret",
+    ],
+)
+def test_a_connection_string_is_shown_without_its_secrets(dsn: str) -> None:
+    shown = conninfo.masked(dsn)
+    assert "s3" not in shown
+    assert "***" in shown
+    if "db" in dsn:
+        assert "host=db" in shown
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4, max_size=12))
+def test_no_password_is_shown(password: str) -> None:
+    quoted = password.replace("\\", "\\\\").replace("'", "\\'")
+    assert conninfo.masked(f"host=db password='{quoted}' user=u") == "user=u password=*** host=db"
+
+
+def test_a_connection_string_that_is_none_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as caught:
+        conninfo.masked("password=s3cret host")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_variables_of_libpq_are_shown_without_their_secrets() -> None:
+    environment = {"PGHOST": "db", "PGPASSWORD": "s3cret", "PGUSER": "", "PGNONE": "x"}
+    assert sorted(conninfo.variables(environment)) == [("PGHOST", "db"), ("PGPASSWORD", "***")]

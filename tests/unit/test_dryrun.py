@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fasthash import parts
 from fasthash.config import Settings
+from fasthash.controls import Remote
 from fasthash.dryrun import DryRun, counted, judge
 from fasthash.fixity import LeasedRange, Outcome, Part, Result, Task, Verdict
 
@@ -66,7 +67,7 @@ def judged(on_drift: str) -> DryRun:
     """A dry run that was shown one part: a new hash, a match, a drift, a missing file."""
     catalog: Any = SimpleNamespace(estimated_rows=0)
     progress: Any = None
-    dry_run = DryRun(Settings("host=nowhere", on_drift=on_drift), catalog, (), progress)
+    dry_run = DryRun(Settings("host=nowhere", on_drift=on_drift), catalog, (), progress, Remote())
     try:
         dry_run._types[1] = None
         stored = [None, DIGEST.hex(), "ff", "ff"]

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from fasthash.errors import ConfigError
-from fasthash.neighbourly import checked_ionice, parse_ionice
+from fasthash.neighbourly import parse_ionice
 
 STEP_BACK = """
 import os, sys
@@ -50,5 +50,3 @@ def test_the_kernel_has_them(text: str, says: str) -> None:
 def test_what_is_no_priority(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_ionice(text)
-    with pytest.raises(ConfigError):
-        checked_ionice(text)
