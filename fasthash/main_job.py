@@ -7,13 +7,13 @@ import os
 from dataclasses import replace
 
 from fasthash import coordinator, disks, paths, roots
-from fasthash.config import Settings, refuse_foreign_file
+from fasthash.config import Settings
 from fasthash.coordinator import Finished
 from fasthash.dryrun import DryRun
 from fasthash.errors import PreflightFailed
 from fasthash.fixity import Root
 from fasthash.progress import Progress
-from fasthash.resolver import load_resolver
+from fasthash.resolver import check_resolver
 from fasthash.store import preflight, session, strain
 from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
@@ -33,10 +33,7 @@ def run_job(
         FasthashError: nothing was begun.
     """
     if settings.resolver is not None:
-        resolver = load_resolver(settings.resolver)
-        source = getattr(getattr(resolver, "__code__", None), "co_filename", None)
-        if source is not None and os.path.exists(source):
-            refuse_foreign_file(source)
+        check_resolver(settings.resolver)
     catalog, roots = check(settings)
     if settings.workers == 0:
         cores = len(os.sched_getaffinity(0))

@@ -41,6 +41,7 @@ COMMANDS = {
     "duplicates": ("listing", "List rows whose files have one content."),
     "residual": ("reports", "List rows that got no verdict, and why."),
     "bench": ("bench", "Measure this machine and find the settings for it."),
+    "doctor": ("doctor", "Look at machine, roots and database, and say what to mend."),
     "demo": ("demo", "Try it all on the Python standard library."),
 }
 

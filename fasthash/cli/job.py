@@ -28,7 +28,7 @@ from fasthash.errors import ConfigError
 if TYPE_CHECKING:
     from fasthash.summary import RunSummary
 
-work_options = combine(
+place_options = combine(
     option(
         "--root",
         key="roots",
@@ -45,6 +45,34 @@ work_options = combine(
         type=click.IntRange(1, 1024),
         help="Worker processes.  [default: as many as cores; one a rotational disk]",
     ),
+)
+reader_option = option(
+    "--reader",
+    type=click.Choice(["readinto", "mmap"]),
+    default="readinto",
+    help="mmap is faster on warm large local files; never for network file systems.",
+)
+disk_option = option(
+    "--disk",
+    type=click.Choice(["auto", "rotational", "solid"]),
+    default="auto",
+    help="Rotational disks are read by one worker each, along the disk.",
+)
+type_option = click.option(
+    "--type",
+    "types",
+    multiple=True,
+    help=f"Only rows of this type; may be repeated, {config.NO_TYPE} for none.",
+)
+algorithm_option = option(
+    "--algorithm",
+    type=click.Choice(["sha256", "sha256,blake3"]),
+    default="sha256",
+    help="blake3 goes to metadata.file_blake3, made in the same read.",
+)
+
+work_options = combine(
+    place_options,
     option(
         "--range-rows",
         type=click.IntRange(1, 1_000_000),
@@ -57,18 +85,8 @@ work_options = combine(
         default="256KiB",
         help="Read buffer for large files.",
     ),
-    option(
-        "--reader",
-        type=click.Choice(["readinto", "mmap"]),
-        default="readinto",
-        help="mmap is faster on warm large local files; never for network file systems.",
-    ),
-    option(
-        "--disk",
-        type=click.Choice(["auto", "rotational", "solid"]),
-        default="auto",
-        help="Rotational disks are read by one worker each, along the disk.",
-    ),
+    reader_option,
+    disk_option,
     option(
         "--on-drift",
         type=click.Choice(["overwrite", "hold"]),
@@ -87,19 +105,9 @@ work_options = combine(
         default="60s",
         help="Life of a lease; it is renewed five times in it.",
     ),
-    click.option(
-        "--type",
-        "types",
-        multiple=True,
-        help=f"Only rows of this type; may be repeated, {config.NO_TYPE} for none.",
-    ),
+    type_option,
     click.option("--limit", type=click.IntRange(min=1), help="Stop after so many rows."),
-    option(
-        "--algorithm",
-        type=click.Choice(["sha256", "sha256,blake3"]),
-        default="sha256",
-        help="blake3 goes to metadata.file_blake3, made in the same read.",
-    ),
+    algorithm_option,
     option(
         "--precheck",
         type=click.Choice(["off", "stat", "xxh3"]),
@@ -109,7 +117,7 @@ work_options = combine(
     ),
 )
 
-courtesy_options = combine(
+rate_options = combine(
     option(
         "--rate",
         type=Parsed("RATE", parsing.parse_rate),
@@ -122,6 +130,8 @@ courtesy_options = combine(
         default="off",
         help="Files a second, for disks that have to seek.",
     ),
+)
+window_options = combine(
     option(
         "--window",
         key="windows",
@@ -130,30 +140,11 @@ courtesy_options = combine(
         help="Read only at these times of day; may be repeated, may pass midnight.",
     ),
     option("--timezone", help="Of the windows, Europe/Berlin.  [default: this host's]"),
-    option(
-        "--wait/--no-wait",
-        key="wait",
-        default=True,
-        help="Outside the windows: wait, or end; the next call goes on.",
-    ),
-    option(
-        "--budget",
-        type=Parsed("SIZE", parsing.parse_budget),
-        help="End before more than this is read, but not before one file is.",
-    ),
-    option(
-        "--for",
-        key="for_time",
-        type=Parsed("TIME", parsing.parse_duration),
-        help="End after this time; files in hand are finished.",
-    ),
-    option("--pause-file", type=click.Path(), help="Nothing is read while this file exists."),
-    option("--nice", type=click.IntRange(0, 19), default=0, help="Niceness of the workers."),
-    option(
-        "--ionice",
-        type=Parsed("CLASS", neighbourly.checked_ionice),
-        help="idle, best-effort or best-effort:0..7, for the workers.",
-    ),
+)
+pause_option = option(
+    "--pause-file", type=click.Path(), help="Nothing is read while this file exists."
+)
+strain_options = combine(
     option(
         "--max-io-pressure",
         type=click.FloatRange(0, 100),
@@ -172,6 +163,36 @@ courtesy_options = combine(
         default=42,
         help="Hold while more WAL segments wait for the archiver; 0 is off.",
     ),
+)
+
+courtesy_options = combine(
+    rate_options,
+    window_options,
+    option(
+        "--wait/--no-wait",
+        key="wait",
+        default=True,
+        help="Outside the windows: wait, or end; the next call goes on.",
+    ),
+    option(
+        "--budget",
+        type=Parsed("SIZE", parsing.parse_budget),
+        help="End before more than this is read, but not before one file is.",
+    ),
+    option(
+        "--for",
+        key="for_time",
+        type=Parsed("TIME", parsing.parse_duration),
+        help="End after this time; files in hand are finished.",
+    ),
+    pause_option,
+    option("--nice", type=click.IntRange(0, 19), default=0, help="Niceness of the workers."),
+    option(
+        "--ionice",
+        type=Parsed("CLASS", neighbourly.checked_ionice),
+        help="idle, best-effort or best-effort:0..7, for the workers.",
+    ),
+    strain_options,
 )
 
 how_options = combine(

@@ -1,0 +1,151 @@
+"""The examination: all facts, gathered in the order of rising trouble."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fasthash.config import CatalogNames, Courtesy
+from fasthash.doctor import machine, places, work
+from fasthash.errors import ConfigError, DatabaseUnreachable
+from fasthash.facts import DatabaseFacts, Facts, RootFacts, SampledFiles, Wishes
+from fasthash.resolver import check_resolver
+
+if TYPE_CHECKING:
+    from fasthash.store.catalog import Catalog
+    from fasthash.store.diagnose import Look
+
+SAMPLED_FILES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What to look at.
+
+    Args:
+        dsn: of the database, or None where there is none, for the reason `absent`.
+        absent: see `dsn`.
+        names: of the catalog.
+        roots: as configured.
+        plan: the options that a run has to be the same in.
+        update_function: the site's own.
+        courtesy: what holds a run.
+        wishes: what findings are judged by.
+    """
+
+    dsn: str | None
+    absent: str | None
+    names: CatalogNames
+    roots: tuple[str, ...]
+    plan: work.Plan
+    update_function: str | None
+    courtesy: Courtesy
+    wishes: Wishes
+
+
+def examine(patient: Patient) -> Facts:
+    """All facts; takes a second or two, and where something does not answer up to half a minute."""
+    wishes = _with_resolver(patient)
+    database, roots = _look_at_database(patient)
+    files = SampledFiles()
+    there = [root for root in roots if root.error is None and not root.silent]
+    if database.paths and there and wishes.resolver_refusal is None:
+        files = places.look_at_files(database.paths, there, patient.plan.resolver)
+    cores = len(os.sched_getaffinity(0))
+    return Facts(
+        wishes=wishes,
+        machine=machine.look(),
+        roots=tuple(roots),
+        database=database,
+        files=files,
+        workers=work.choose_workers(wishes.workers, wishes.disk, roots, cores),
+        hold=work.find_hold(patient.courtesy, database.server),
+    )
+
+
+def _with_resolver(patient: Patient) -> Wishes:
+    if patient.plan.resolver is not None:
+        try:
+            check_resolver(patient.plan.resolver)
+        except ConfigError as error:
+            return replace(patient.wishes, resolver_refusal=str(error))
+    return patient.wishes
+
+
+def _look_at_roots(names: Sequence[str], sentinel: str | None) -> list[RootFacts]:
+    return [places.look_at_root(name, sentinel) for name in names]
+
+
+def _look_at_database(patient: Patient) -> tuple[DatabaseFacts, list[RootFacts]]:
+    """The database, and the roots, which it may be the one to name."""
+    sentinel = patient.wishes.root_sentinel
+    if patient.dsn is None:
+        return DatabaseFacts(absent=patient.absent), _look_at_roots(patient.roots, sentinel)
+    from fasthash.store import diagnose, session  # noqa: PLC0415
+
+    where = session.describe(patient.dsn)
+    try:
+        look = diagnose.Look(patient.dsn)
+    except DatabaseUnreachable as error:
+        unreachable = DatabaseFacts(where=where, unreachable=str(error))
+        return unreachable, _look_at_roots(patient.roots, sentinel)
+    try:
+        found, roots = _through(look, patient)
+        return replace(found, where=look.where, unseen=tuple(look.unseen)), roots
+    except session.DatabaseError as error:
+        lost = f"{where} was lost: {session.one_line(error)}"
+        roots = _look_at_roots(patient.roots, sentinel)
+        return DatabaseFacts(where=where, unreachable=lost), roots
+    finally:
+        look.close()
+
+
+def _through(look: Look, patient: Patient) -> tuple[DatabaseFacts, list[RootFacts]]:
+    """What is seen through a session."""
+    from fasthash.store import diagnose, preflight  # noqa: PLC0415
+
+    server = look.see("the server", diagnose.server_facts)
+    table = look.see("the catalog", diagnose.table_facts, patient.names)
+    ledger = look.see("the ledger", diagnose.ledger_facts)
+    registered: list[str] = []
+    has_ledger = ledger is not None and ledger.version > 0
+    if has_ledger and not patient.roots:
+        registered = look.see("registered roots", preflight.registered_roots) or []
+    roots = _look_at_roots(patient.roots or registered, patient.wishes.root_sentinel)
+    facts = DatabaseFacts(server=server, table=table, ledger=ledger, roots=tuple(registered))
+    bound = look.see("the catalog", diagnose.bind, patient.names)
+    if isinstance(bound, str):
+        facts = replace(facts, no_table=None if table is not None else bound)
+    elif bound is not None:
+        facts = _look_at_rows(look, patient, bound, facts)
+        if has_ledger:
+            runs = look.see("unfinished runs", work.open_runs, bound, patient.plan, roots)
+            drifts = look.see("open drifts", diagnose.open_drifts, bound)
+            facts = replace(facts, runs=runs or (), drifts_open=drifts or 0)
+    return facts, roots
+
+
+def _look_at_rows(
+    look: Look, patient: Patient, catalog: Catalog, facts: DatabaseFacts
+) -> DatabaseFacts:
+    from fasthash.store import preflight, strain, tallies  # noqa: PLC0415
+
+    types = patient.plan.types
+    objections = [look.objection("types", preflight.check_types, catalog, types)]
+    if patient.update_function is not None:
+        name = patient.update_function
+        objections.append(look.objection(name, preflight.find_function, catalog, name))
+    if patient.courtesy.most_replication_lag_s:
+        objections.append(look.objection("standbys", strain.check_visible))
+    heaps = facts.table.heaps if facts.table is not None else ()
+    return replace(
+        facts,
+        refusals=tuple(text for text in objections if text is not None),
+        rows=look.see("how many rows there are", tallies.row_facts, catalog, types, heaps),
+        paths=look.see(
+            "some of the rows", tallies.sample_paths, catalog, types, heaps, SAMPLED_FILES
+        )
+        or (),
+    )
