@@ -74,7 +74,7 @@ def find_roots(names: list[str], sentinel: str | None) -> list[Root]:
     """The roots as they are now.
 
     Raises:
-        PreflightFailed: there is none, or one is no directory.
+        PreflightFailed: there is none, or one is no directory that this user may enter.
     """
     if not names:
         raise PreflightFailed(
@@ -88,4 +88,6 @@ def find_roots(names: list[str], sentinel: str | None) -> list[Root]:
         except OSError as error:
             what = f" (sentinel {sentinel})" if sentinel is not None else ""
             raise PreflightFailed(f"root {name}{what}: {os.strerror(error.errno or 0)}") from error
+        if not os.access(found[-1].real_path, os.X_OK, effective_ids=True):
+            raise PreflightFailed(f"root {name}: this user may not open anything in it (chmod +x)")
     return found

@@ -33,7 +33,8 @@ place_options = combine(
         "--root",
         key="roots",
         multiple=True,
-        type=click.Path(),
+        # What may not be listed will do; what may not be entered is said by the preflight.
+        type=click.Path(readable=False),
         help="Directory that files lie in; may be given several times.  "
         "[default: those that `fasthash register` was given]",
     ),

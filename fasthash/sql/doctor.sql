@@ -122,8 +122,9 @@ WHERE a.attrelid = %(table_oid)s::bigint::oid AND a.attgenerated = 's'
   AND a.attnum IN ({changing_columns})
 
 -- name: indexes
--- All indexes, valid or not, and whether a change of the metadata is a change of theirs: by their
--- columns (included ones, too), expressions and predicates, as the server itself notes them.
+-- All indexes, valid or not, and whether they keep an update of the metadata from being a HOT one: by
+-- their columns (included ones, too), expressions and predicates, as the server itself notes them.
+-- (Not by columns generated from the metadata: what counts there is whether their values change.)
 SELECT format('%%I.%%I', n.nspname, i.relname) AS quoted, am.amname::text AS method,
        pg_get_indexdef(x.indexrelid) AS definition,
        ARRAY(SELECT a.attname::text
@@ -133,17 +134,18 @@ SELECT format('%%I.%%I', n.nspname, i.relname) AS quoted, am.amname::text AS met
        x.indisunique AND x.indimmediate AS is_unique,
        x.indpred IS NULL AND x.indexprs IS NULL AS is_whole,
        x.indisvalid AS is_valid,
-       (x.indkey::int2[] && ARRAY(SELECT v.attnum FROM ({changing_columns}) v)
+       (m.attnum = ANY (x.indkey)
         OR EXISTS (SELECT FROM pg_depend d
                    WHERE d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid
                      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = x.indrelid
-                     AND d.refobjsubid IN ({changing_columns}))) AS touches_metadata,
+                     AND d.refobjsubid = m.attnum)) IS TRUE AS touches_metadata,
        quote_ident(k.conname) AS constraint, pg_get_constraintdef(k.oid) AS constraint_definition,
        pg_relation_size(x.indexrelid) AS size_bytes
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
 JOIN pg_am am ON am.oid = i.relam
+LEFT JOIN pg_attribute m ON m.attrelid = x.indrelid AND m.attname = %(metadata)s
 LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid
                          AND k.contype IN ('p', 'u', 'x')
 WHERE x.indrelid = %(table_oid)s::bigint::oid AND x.indislive

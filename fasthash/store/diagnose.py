@@ -160,7 +160,7 @@ def table_facts(connection: Connection, names: CatalogNames) -> TableFacts | Non
     named = connection.execute(query("doctor", "names"), key).fetchone() or {}
     changing = query("doctor", "changing_columns")
     generated = query("doctor", "generated", changing_columns=changing)
-    indexes = query("doctor", "indexes", changing_columns=changing)
+    indexes = query("doctor", "indexes")
     triggers = query("doctor", "triggers", changing_columns=changing)
     return TableFacts(
         columns={row["name"]: row["type"] for row in columns},

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fasthash.config import did_you_mean
-from fasthash.facts import DatabaseFacts, Finding, IndexFacts, Level, RowFacts, TableFacts, Wishes
+from fasthash.facts import (
+    DatabaseFacts,
+    Finding,
+    IndexFacts,
+    Level,
+    RowFacts,
+    ServerFacts,
+    TableFacts,
+    Wishes,
+)
 from fasthash.summary import human_bytes
 
 KINDS = {"v": "a view", "f": "a foreign table", "m": "a materialized view"}
@@ -38,6 +47,7 @@ def judge(facts: DatabaseFacts, wishes: Wishes) -> list[Finding]:
         *_storage(table, to_do=to_do),
         *_beside(table),
         *_replication(table),
+        *_hidden(table, facts.server),
         *_contents(facts.rows, table, wishes),
     ]
 
@@ -184,10 +194,14 @@ def _replication(table: TableFacts) -> Iterator[Finding]:
     yield Finding("catalog.publication", Level.NOTE, text)
 
 
-def _contents(rows: RowFacts | None, table: TableFacts, wishes: Wishes) -> Iterator[Finding]:
-    if table.row_security:
+def _hidden(table: TableFacts, server: ServerFacts | None) -> Iterator[Finding]:
+    if table.row_security and server is not None:
         text = "row level security applies to this role: rows that it hides are not hashed"
-        yield Finding("catalog.row_security", Level.WARNING, text)
+        remedy = f"ALTER ROLE {server.quoted_role} BYPASSRLS;"
+        yield Finding("catalog.row_security", Level.WARNING, text, remedy)
+
+
+def _contents(rows: RowFacts | None, table: TableFacts, wishes: Wishes) -> Iterator[Finding]:
     if rows is None:
         return
     about = "" if rows.how == "count" else "about "

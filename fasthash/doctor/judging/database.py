@@ -30,10 +30,7 @@ def judge(facts: DatabaseFacts) -> list[Finding]:
         return [Finding("database.reach", Level.NOTE, text, "fasthash register DIR")]
     if facts.unreachable is not None:
         return [Finding("database.reach", Level.PROBLEM, facts.unreachable)]
-    found = [
-        Finding("database.visibility", Level.NOTE, f"could not be looked at: {what}: {why}")
-        for what, why in facts.unseen
-    ]
+    found = [*_unseen(facts)]
     server = facts.server
     if server is not None:
         found += [*_server(facts.where, server), *_clock(server), *_connections(server)]
@@ -43,6 +40,13 @@ def judge(facts: DatabaseFacts) -> list[Finding]:
     if facts.ledger is not None:
         found += _ledger(facts.ledger)
     return found
+
+
+def _unseen(facts: DatabaseFacts) -> Iterator[Finding]:
+    for reason in dict.fromkeys(why for _, why in facts.unseen):
+        things = ", ".join(what for what, why in facts.unseen if why == reason)
+        text = f"could not look at {things}: {reason}"
+        yield Finding("database.visibility", Level.NOTE, text)
 
 
 def _server(where: str, facts: ServerFacts) -> Iterator[Finding]:
@@ -126,7 +130,9 @@ def _settings(facts: ServerFacts) -> Iterator[Finding]:
     ):
         if settings.get(name) == "off":
             text = f"{name} is off: {harm}"
-            yield Finding("database.durability", Level.WARNING, text, _for_server(facts, name, "on"))
+            yield Finding(
+                "database.durability", Level.WARNING, text, _for_server(facts, name, "on")
+            )
     commit = settings.get("synchronous_commit", "on")
     if commit == "remote_apply":
         text = (

@@ -91,8 +91,9 @@ def _kind(root: RootFacts, wishes: Wishes) -> Iterator[Finding]:
         else:
             yield Finding(check, Level.NOTE, text)
     elif wishes.disk == "auto" and root.claims_rotational:
-        text = f"{root.path}: a virtual disk says that it rotates, as all of them do"
-        yield Finding(check, Level.NOTE, f"{text}; if it really does:", 'disk = "rotational"')
+        text = f"{root.path}: a virtual machine's disk says that it is rotational, as most of them"
+        text += " do; it is not believed. If it is:"
+        yield Finding(check, Level.NOTE, text, 'disk = "rotational"')
     if (root.is_network or root.mount_point == root.real_path != "/") and not wishes.root_sentinel:
         text = f"{root.path} is a mount: a sentinel in it tells when it is not there"
         sentinel = shlex.quote(posixpath.join(root.path, ".mounted"))
