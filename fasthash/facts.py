@@ -251,7 +251,6 @@ class DatabaseFacts:
     refusals: tuple[str, ...] = ()  # of options: types, the update function, the lag
     ledger: LedgerFacts | None = None
     rows: RowFacts | None = None
-    paths: tuple[str, ...] = ()
     runs: tuple[OpenRunFacts, ...] = ()
     drifts_open: int = 0
     roots: tuple[str, ...] = ()  # that `fasthash register` was given

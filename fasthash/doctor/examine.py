@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fasthash.config import CatalogNames, Courtesy
 from fasthash.doctor import machine, places, work
@@ -45,14 +45,22 @@ class Patient:
     wishes: Wishes
 
 
+class Seen(NamedTuple):
+    """What came of the database: its facts, the roots, and some of the catalog's paths."""
+
+    database: DatabaseFacts
+    roots: list[RootFacts]
+    paths: tuple[str, ...] = ()
+
+
 def examine(patient: Patient) -> Facts:
     """All facts; takes a second or two, and where something does not answer up to half a minute."""
     wishes = _with_resolver(patient)
-    database, roots = _look_at_database(patient)
+    database, roots, paths = _look_at_database(patient)
     files = SampledFiles()
     there = [root for root in roots if root.error is None and not root.silent]
-    if database.paths and there and wishes.resolver_refusal is None:
-        files = places.look_at_files(database.paths, there, patient.plan.resolver)
+    if paths and there and wishes.resolver_refusal is None:
+        files = places.look_at_files(paths, there, patient.plan.resolver)
     cores = len(os.sched_getaffinity(0))
     return Facts(
         wishes=wishes,
@@ -78,11 +86,12 @@ def _look_at_roots(names: Sequence[str], sentinel: str | None) -> list[RootFacts
     return [places.look_at_root(name, sentinel) for name in names]
 
 
-def _look_at_database(patient: Patient) -> tuple[DatabaseFacts, list[RootFacts]]:
+def _look_at_database(patient: Patient) -> Seen:
     """The database, and the roots, which it may be the one to name."""
     sentinel = patient.wishes.root_sentinel
     if patient.dsn is None:
-        return DatabaseFacts(absent=patient.absent), _look_at_roots(patient.roots, sentinel)
+        absent = DatabaseFacts(absent=patient.absent)
+        return Seen(absent, _look_at_roots(patient.roots, sentinel))
     from fasthash.store import diagnose, session  # noqa: PLC0415
 
     where = session.describe(patient.dsn)
@@ -90,19 +99,19 @@ def _look_at_database(patient: Patient) -> tuple[DatabaseFacts, list[RootFacts]]
         look = diagnose.Look(patient.dsn)
     except DatabaseUnreachable as error:
         unreachable = DatabaseFacts(where=where, unreachable=str(error))
-        return unreachable, _look_at_roots(patient.roots, sentinel)
+        return Seen(unreachable, _look_at_roots(patient.roots, sentinel))
     try:
-        found, roots = _through(look, patient)
-        return replace(found, where=look.where, unseen=tuple(look.unseen)), roots
+        seen = _through(look, patient)
+        database = replace(seen.database, where=look.where, unseen=tuple(look.unseen))
+        return seen._replace(database=database)
     except session.DatabaseError as error:
-        lost = f"{where} was lost: {session.one_line(error)}"
-        roots = _look_at_roots(patient.roots, sentinel)
-        return DatabaseFacts(where=where, unreachable=lost), roots
+        lost = DatabaseFacts(where, unreachable=f"{where} was lost: {session.one_line(error)}")
+        return Seen(lost, _look_at_roots(patient.roots, sentinel))
     finally:
         look.close()
 
 
-def _through(look: Look, patient: Patient) -> tuple[DatabaseFacts, list[RootFacts]]:
+def _through(look: Look, patient: Patient) -> Seen:
     """What is seen through a session."""
     from fasthash.store import diagnose, preflight  # noqa: PLC0415
 
@@ -116,20 +125,21 @@ def _through(look: Look, patient: Patient) -> tuple[DatabaseFacts, list[RootFact
     roots = _look_at_roots(patient.roots or registered, patient.wishes.root_sentinel)
     facts = DatabaseFacts(server=server, table=table, ledger=ledger, roots=tuple(registered))
     bound = look.see("the catalog", diagnose.bind, patient.names)
-    if isinstance(bound, str):
-        facts = replace(facts, no_table=None if table is not None else bound)
-    elif bound is not None:
-        facts = _look_at_rows(look, patient, bound, facts)
-        if has_ledger:
-            runs = look.see("unfinished runs", work.open_runs, bound, patient.plan, roots)
-            drifts = look.see("open drifts", diagnose.open_drifts, bound)
-            facts = replace(facts, runs=runs or (), drifts_open=drifts or 0)
-    return facts, roots
+    if bound is None or isinstance(bound, str):
+        missing = bound if table is None else None
+        return Seen(replace(facts, no_table=missing), roots)
+    facts, paths = _look_at_rows(look, patient, bound, facts)
+    if has_ledger:
+        runs = look.see("unfinished runs", work.open_runs, bound, patient.plan, roots)
+        drifts = look.see("open drifts", diagnose.open_drifts, bound)
+        facts = replace(facts, runs=runs or (), drifts_open=drifts or 0)
+    return Seen(facts, roots, paths)
 
 
 def _look_at_rows(
     look: Look, patient: Patient, catalog: Catalog, facts: DatabaseFacts
-) -> DatabaseFacts:
+) -> tuple[DatabaseFacts, tuple[str, ...]]:
+    """With how many rows there are, and the paths of some."""
     from fasthash.store import preflight, strain, tallies  # noqa: PLC0415
 
     types = patient.plan.types
@@ -139,13 +149,8 @@ def _look_at_rows(
         objections.append(look.objection(name, preflight.find_function, catalog, name))
     if patient.courtesy.most_replication_lag_s:
         objections.append(look.objection("standbys", strain.check_visible))
+    refusals = tuple(text for text in objections if text is not None)
     heaps = facts.table.heaps if facts.table is not None else ()
-    return replace(
-        facts,
-        refusals=tuple(text for text in objections if text is not None),
-        rows=look.see("how many rows there are", tallies.row_facts, catalog, types, heaps),
-        paths=look.see(
-            "some of the rows", tallies.sample_paths, catalog, types, heaps, SAMPLED_FILES
-        )
-        or (),
-    )
+    rows = look.see("how many rows there are", tallies.row_facts, catalog, types, heaps)
+    paths = look.see("some rows", tallies.sample_paths, catalog, types, heaps, SAMPLED_FILES)
+    return replace(facts, refusals=refusals, rows=rows), paths or ()
