@@ -34,8 +34,14 @@ FILES_S = 5.0
 def look_at_root(name: str, sentinel: str | None) -> RootFacts:
     """The facts of a root; `silent` where its file system does not answer."""
     found = _ask(("root", name, sentinel), ANSWER_S)
+    if isinstance(found, RootFacts):
+        return found
     path = os.path.abspath(os.fsdecode(paths.decode(name)))
-    return found if isinstance(found, RootFacts) else RootFacts(name, path, silent=True)
+    mount = find_mount(path, read_mounts())  # by its name alone, without touching it
+    where = (mount.point, mount.file_system, mount.source) if mount is not None else ("", "", "")
+    return RootFacts(
+        name, path, mount_point=where[0], file_system=where[1], source=where[2], silent=True
+    )
 
 
 def look_at_files(

@@ -125,10 +125,7 @@ def test_few_connections(server: PgServer, catalog: Database) -> None:
     finally:
         for other in others:
             other.close()
-    [line] = ill["remedy"].splitlines()
-    assert line.startswith("ALTER SYSTEM SET max_connections = 70;")
-    catalog.sql(line)
-    catalog.sql("ALTER SYSTEM RESET max_connections")
+    assert ill["remedy"] == "-- restart the server with more max_connections on its command line"
 
 
 def test_a_standby(server: PgServer, catalog: Database, tmp_path: Path) -> None:

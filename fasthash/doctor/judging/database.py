@@ -103,6 +103,8 @@ def _connections(facts: ServerFacts) -> Iterator[Finding]:
     enough = facts.connections_used + 2 * CONNECTIONS
     if facts.connections_of_role:
         remedy = f"ALTER ROLE {facts.quoted_role} CONNECTION LIMIT {enough};"
+    elif "max_connections" in facts.fixed:
+        remedy = "-- restart the server with more max_connections on its command line"
     else:
         most = int(facts.settings.get("max_connections", "100")) + 2 * CONNECTIONS
         remedy = f"ALTER SYSTEM SET max_connections = {most};  -- and restart the server"

@@ -34,9 +34,9 @@ def judge(roots: Sequence[RootFacts], files: SampledFiles, wishes: Wishes) -> li
 def _there(root: RootFacts, wishes: Wishes) -> Iterator[Finding]:
     name = root.path
     if root.silent:
-        text = f"{name}: its file system does not answer (a dead network mount?)"
-        place = root.mount_point or name
-        remedy = f"umount -l {shlex.quote(place)} && mount {shlex.quote(place)}"
+        text = f"{name}: {root.file_system} {root.source} does not answer (a dead network mount?)"
+        place = shlex.quote(root.mount_point)
+        remedy = f"umount -l {place} && mount {place}" if place not in ("''", "/") else ""
         yield Finding("roots.exists", Level.PROBLEM, text, remedy)
     elif root.error is not None and root.blocked_at is not None:
         text = f"{name}: this user may not pass through {root.blocked_at}"
