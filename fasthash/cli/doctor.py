@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -32,6 +33,7 @@ from fasthash.cli.options import (
 from fasthash.errors import ConfigError, NotInitialized, PreflightFailed
 from fasthash.logs import printable
 from fasthash.summary import describe_rates
+from fasthash.widths import display_width
 
 if TYPE_CHECKING:
     from fasthash.doctor.examine import Patient
@@ -54,6 +56,8 @@ HEADINGS = {
     "ledger": "database",
     "run": "the next run",
 }
+# Words, names and texts in quotes: a line break between two of them means nothing.
+_SQL_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
 # Text is set no wider than this: longer lines are hard to read.
 TEXT_COLUMNS = 110
 
@@ -162,7 +166,7 @@ def as_text(findings: Sequence[Finding], columns: int) -> list[str]:
 
 
 def _lines(finding: Finding, columns: int) -> Iterator[str]:
-    """One finding; what mends it is left whole, to be copied."""
+    """One finding, and what mends it, to be copied."""
     marks = {"problem": "PROBLEM", "warning": "WARNING", "note": "note", "ok": "ok"}
     lead = f"  {marks[finding.level]:<8}"
     where = "" if finding.level == "ok" else f" [{finding.check}]"
@@ -174,7 +178,24 @@ def _lines(finding: Finding, columns: int) -> Iterator[str]:
         break_on_hyphens=False,
     )
     for line in finding.remedy.splitlines():
-        yield f"{' ' * len(lead)}  {printable(line)}"
+        yield from _remedy(printable(line), " " * (len(lead) + 2), columns)
+
+
+def _remedy(line: str, indent: str, columns: int) -> list[str]:
+    """A line of a remedy, broken only where that changes nothing: between the words of SQL."""
+    words = _SQL_WORD.findall(line)
+    is_sql = line.endswith(";") or line.startswith("-- ")
+    if not is_sql or " ".join(words) != line:
+        return [indent + line]
+    more = "  -- " if line.startswith("-- ") else "  "
+    lines = [indent]
+    for word in words:
+        joined = f"{lines[-1]} {word}" if lines[-1].strip() else lines[-1] + word
+        if display_width(joined) > columns and lines[-1].strip(" -"):
+            lines.append(f"{indent}{more}{word}")
+        else:
+            lines[-1] = joined
+    return lines
 
 
 def _total(findings: Sequence[Finding]) -> str:

@@ -151,6 +151,6 @@ def _look_at_rows(
         objections.append(look.objection("standbys", strain.check_visible))
     refusals = tuple(text for text in objections if text is not None)
     heaps = facts.table.heaps if facts.table is not None else ()
-    rows = look.see("how many rows there are", tallies.row_facts, catalog, types, heaps)
+    rows = look.see("the number of rows", tallies.row_facts, catalog, types, heaps)
     paths = look.see("some rows", tallies.sample_paths, catalog, types, heaps, SAMPLED_FILES)
     return replace(facts, refusals=refusals, rows=rows), paths or ()

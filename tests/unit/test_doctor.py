@@ -413,6 +413,21 @@ def test_a_root_whose_file_system_is_silent(monkeypatch: pytest.MonkeyPatch) -> 
 NARROW = st.characters().filter(lambda c: display_width(printable(c)) == len(printable(c)))
 
 
+def test_sql_is_broken_only_where_that_changes_nothing() -> None:
+    sql = 'DROP INDEX CONCURRENTLY "public"."a  very  long name that has blanks in it";'
+    again = f"-- afterwards: CREATE INDEX ON t ((m ->> 'a b  c')) {'WHERE x ' * 9};"
+    shell = "mount -o remount,noatime /a/path/that/is/long/enough/for/two/lines"
+    finding = Finding("roots.files", Level.NOTE, "", f"{sql}\n{again}\n{shell}")
+    lines = [line for line in as_text([finding], 40) if line.startswith(" " * 12)]
+    assert f"            {shell}" in lines
+    lines.remove(f"            {shell}")
+    first = [x for x in lines if not x.strip().startswith("--")]
+    assert " ".join(x.strip() for x in first) == sql
+    second = [x.strip() for x in lines if x.strip().startswith("--")]
+    assert " ".join(x.removeprefix("-- ") for x in second) == again.removeprefix("-- ")
+    assert len(second) > 3
+
+
 @given(st.lists(st.text(NARROW, max_size=200), max_size=5), st.integers(40, 200))
 def test_findings_fit_the_screen_whatever_is_in_them(texts: list[str], columns: int) -> None:
     findings = [Finding("roots.files", Level.NOTE, text, "x" * 300) for text in texts]

@@ -21,6 +21,8 @@ KINDS = {"v": "a view", "f": "a foreign table", "m": "a materialized view"}
 SUMMARIZING_SINCE = 160000  # from here on a BRIN index does not stand in the way of HOT updates
 MANY_ROWS = 100_000
 DEAD_ROWS = 10_000
+# With rows of 400 bytes 14 to 26 % of the updates of a full scrub are HOT then, without it 1 %; for
+# more the table would have to be much larger.
 FILLFACTOR = 85
 LARGE_METADATA_BYTES = 2_000  # what is larger is stored aside (TOAST), and written anew each time
 
@@ -154,9 +156,8 @@ def _storage(table: TableFacts, *, to_do: bool) -> Iterator[Finding]:
             remedy = f"ANALYZE {heap.quoted};"
             yield Finding("catalog.statistics", Level.NOTE, text, remedy)
         if to_do and heap.fillfactor > FILLFACTOR and heap.estimated_rows >= MANY_ROWS:
-            text = f"{heap.quoted} fills its pages to {heap.fillfactor} %. With room on pages that"
-            text += " are written from now on, later updates (scrubs) stay on their page and spare"
-            text += " the indexes; pages there are only change when the table is rewritten"
+            text = f"{heap.quoted} fills its pages to {heap.fillfactor} %: with room on them (those"
+            text += " written from now on) some updates of later scrubs stay on their page (HOT)"
             remedy = f"ALTER TABLE {heap.quoted} SET (fillfactor = {FILLFACTOR});"
             yield Finding("catalog.fillfactor", Level.NOTE, text, remedy)
 

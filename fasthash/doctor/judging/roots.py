@@ -23,15 +23,17 @@ def judge(roots: Sequence[RootFacts], files: SampledFiles, wishes: Wishes) -> li
         found.append(Finding("roots.given", Level.PROBLEM, text, REGISTER))
     if wishes.resolver_refusal is not None:
         found.append(Finding("roots.resolver", Level.PROBLEM, wishes.resolver_refusal))
-    for root in roots:
-        found += _there(root, wishes)
     there = [root for root in roots if root.error is None and not root.silent]
+    rest = f"roots = {json.dumps([root.path for root in there])}" if there else REGISTER
+    for root in roots:
+        found += _there(root, wishes, rest)
     for root in there:
         found += [*_kind(root, wishes), *_space(root)]
     return [*found, *_nested(there), *_atime(there, files), *_files(files)]
 
 
-def _there(root: RootFacts, wishes: Wishes) -> Iterator[Finding]:
+def _there(root: RootFacts, wishes: Wishes, rest: str) -> Iterator[Finding]:
+    """Whether a root can be used; `rest` is the configuration of those that can."""
     name = root.path
     if root.silent:
         text = f"{name}: {root.file_system} {root.source} does not answer (a dead network mount?)"
@@ -42,7 +44,7 @@ def _there(root: RootFacts, wishes: Wishes) -> Iterator[Finding]:
         text = f"{name}: this user may not pass through {root.blocked_at}"
         yield Finding("roots.access", Level.PROBLEM, text, _chmod(root, "x", root.blocked_at))
     elif root.error is not None:
-        remedy = f"mount {shlex.quote(name)}" if root.in_fstab else REGISTER
+        remedy = f"mount {shlex.quote(name)}" if root.in_fstab else rest
         yield Finding("roots.exists", Level.PROBLEM, f"{name}: {root.error}", remedy)
     elif not root.searchable:
         text = f"{name}: this user may not open anything in it"
