@@ -33,8 +33,9 @@ place_options = combine(
         "--root",
         key="roots",
         multiple=True,
-        # What may not be listed will do; what may not be entered is said by the preflight.
-        type=click.Path(readable=False),
+        # No click.Path: it would look at each, and a dead mount would hold it. The preflight says
+        # what is wrong with one; that it may not be listed is no harm.
+        metavar="PATH",
         help="Directory that files lie in; may be given several times.  "
         "[default: those that `fasthash register` was given]",
     ),

@@ -18,6 +18,7 @@ from typing import Any
 
 from fasthash import child, disks, files, paths, roots, wire
 from fasthash.doctor.mounts import find_mount, plain, read_mounts
+from fasthash.errors import PreflightFailed
 from fasthash.facts import RootFacts, SampledFiles
 from fasthash.fixity import Root
 from fasthash.paths import PathRefusedError
@@ -56,21 +57,29 @@ def look_at_files(
 
 
 def _ask(question: tuple[Any, ...], within_s: float) -> object | None:
-    """The helper's answer; None where it has none in time."""
+    """The helper's answer; None where it has none in time.
+
+    Raises:
+        PreflightFailed: it died.
+    """
     helper = subprocess.Popen(
         child.command("fasthash.doctor.places"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,  # one that cannot even die must not keep ours open
         env=child.environment(os.environ, with_secrets=False),
     )
     try:
-        answer, _ = helper.communicate(wire.pack(question), within_s)
+        answer, complaint = helper.communicate(wire.pack(question), within_s)
     except subprocess.TimeoutExpired:
         helper.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             helper.wait(1)  # in an uninterruptible call it does not even die
         return None
     found: object | None = wire.read(io.BytesIO(answer))
+    if found is None:
+        last = (complaint.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
+        raise PreflightFailed(f"the process that looks at roots and files died: {last}")
     return found
 
 
@@ -99,7 +108,6 @@ def root_facts(name: str, sentinel: str | None) -> RootFacts:
         return replace(bare, error=why, blocked_at=blocked, rights=rights, in_fstab=listed)
     real_path = os.fsdecode(root.real_path)
     mount = find_mount(real_path, read_mounts())
-    space = os.statvfs(real_path)
     facts = replace(
         bare,
         readable=os.access(real_path, os.R_OK, effective_ids=True),
@@ -110,9 +118,11 @@ def root_facts(name: str, sentinel: str | None) -> RootFacts:
         inode=root.inode,
         claims_rotational=disks.claims_rotational(root.device),
         is_rotational=disks.is_rotational(root.device),
-        size_bytes=space.f_blocks * space.f_frsize,
-        free_bytes=space.f_bavail * space.f_frsize,
     )
+    with contextlib.suppress(OSError):  # not every file system has it
+        space = os.statvfs(real_path)
+        size, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
+        facts = replace(facts, size_bytes=size, free_bytes=free)
     if sentinel is not None:
         try:
             roots.find_root(path, sentinel)

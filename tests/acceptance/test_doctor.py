@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from conftest import Database
+from fuse import Answer, FaultyFiles
 from test_mistakes import interrupted
 from test_nothing_yet import Unconfigured
 
@@ -380,6 +382,37 @@ def test_a_run_begins_where_it_may_enter(catalog: Database) -> None:
     assert "this user may not open anything in it" in done.stderr
     catalog.root.chmod(0o300)
     assert catalog.run("--limit", "2")["outcomes"]["hashed"] == 2
+
+
+@pytest.fixture
+def storage(catalog: Database) -> Iterator[FaultyFiles]:
+    """The root of the catalog's files as a file system with faults."""
+    try:
+        file_system = FaultyFiles(catalog.root)
+    except OSError as error:
+        pytest.skip(f"no FUSE here: {error}")
+    yield file_system
+    file_system.close()
+
+
+def never(count: int, answer: Answer) -> None:
+    """Is not answered."""
+
+
+def test_a_file_system_that_does_not_answer(catalog: Database, storage: FaultyFiles) -> None:
+    """Its root is not waited for for ever, nor are its files; all else is looked at."""
+    for n in range(3):
+        storage.add(f"f{n}", b"x", open=never)
+    found = examine(catalog, status=4)
+    assert "while catalog files are looked for" in only(found, "roots.files")["text"]
+    storage.release()
+    storage.root_faults = {"getattr": never}
+    found = examine(catalog, status=4)
+    ill = only(found, "roots.exists")
+    assert "does not answer" in ill["text"]
+    assert ill["remedy"] == f"umount -l {catalog.root} && mount {catalog.root}"
+    assert found["facts"]["database"]["rows"]["with_path"] == 3
+    storage.release()
 
 
 def test_what_the_next_run_meets(database: Database) -> None:

@@ -36,7 +36,7 @@ def judge(facts: MachineFacts, workers: int) -> list[Finding]:
 def _sha(facts: MachineFacts) -> Iterator[Finding]:
     check = "machine.sha"
     speeds = facts.digests_bytes_per_s
-    shown = {"sha256": "SHA-256", "sha256_native": "two at a time", "blake3": "BLAKE3"}
+    shown = {"sha256": "SHA-256", "sha256_native": "two together", "blake3": "BLAKE3"}
     names = {**shown, "xxh3": "XXH3"}
     rates = ", ".join(f"{names[n]} {human_bytes(s)}/s" for n, s in speeds.items())
     yield Finding("machine.digests", Level.OK, f"one core: {rates}")
