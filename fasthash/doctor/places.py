@@ -75,6 +75,10 @@ def _ask(question: tuple[Any, ...], within_s: float) -> object | None:
         helper.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             helper.wait(1)  # in an uninterruptible call it does not even die
+        for pipe in (helper.stdin, helper.stdout, helper.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
         return None
     found: object | None = wire.read(io.BytesIO(answer))
     if found is None:
