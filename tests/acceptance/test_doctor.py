@@ -17,6 +17,9 @@ from fuse import Answer, FaultyFiles
 from test_mistakes import interrupted
 from test_nothing_yet import Unconfigured
 
+from fasthash.config import CatalogNames
+from fasthash.store import diagnose, session, tallies
+
 Findings = list[dict[str, str]]
 
 
@@ -235,6 +238,50 @@ def test_rows_that_are_hidden(catalog: Database, role: Database) -> None:
     assert not of(examine(role), "catalog.row_security")
     assert not of(examine(catalog), "catalog.row_security"), "owners see all"
     assert str(user) in hidden["remedy"]
+
+
+def test_a_catalog_that_takes_too_long(catalog: Database, role: Database) -> None:
+    """Every look at it is given up in time, and what came before and after is there."""
+    for check in ("catalog.privileges", "ledger.privileges"):
+        mend(catalog, only(examine(role), check))
+    catalog.sql("INSERT INTO artifacts (id, file_path) SELECT n, 'f' FROM generate_series(9, 99) n")
+    catalog.sql(
+        "ALTER TABLE artifacts ENABLE ROW LEVEL SECURITY; "
+        "CREATE POLICY slow ON artifacts USING (pg_sleep(0.5)::text = '')"
+    )
+    began_s = time.monotonic()
+    found = examine(role)
+    assert time.monotonic() - began_s < 30, "it would take three minutes"
+    seen = " ".join(f["text"] for f in of(found, "database.visibility"))
+    assert "the number of rows: even some pages of the catalog take too long" in seen
+    assert found["facts"]["database"]["rows"] is None
+    assert found["facts"]["database"]["ledger"]["version"] == 2
+
+
+def test_rows_are_estimated(catalog: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are too many to count, some pages have to do."""
+    catalog.sql(
+        "INSERT INTO artifacts SELECT n, 'figure', 'f' || n, "
+        "jsonb_build_object('file_sha256_computed_at', CASE WHEN n % 2 = 0 THEN '2026' END) "
+        "FROM generate_series(10, 40000) n"
+    )
+    monkeypatch.setattr(tallies, "COUNT_PAGES", 0)
+    monkeypatch.setattr(tallies, "SAMPLE_PAGES", 200)
+    with session.connect_once(catalog.dsn, "test") as connection:
+        table = diagnose.table_facts(connection, CatalogNames())
+        bound = diagnose.bind(connection, CatalogNames())
+        assert table is not None
+        assert not isinstance(bound, str)
+        assert table.heaps[0].size_bytes > 300 * tallies.PAGE_BYTES
+        rows = tallies.row_facts(connection, bound, (), table.heaps)
+        paths = tallies.sample_paths(connection, bound, (), table.heaps, 100)
+        no_such = tallies.row_facts(connection, bound, ("other",), table.heaps)
+    assert rows.how == "sample"
+    assert rows.with_path == pytest.approx(40_000, rel=0.5)
+    assert rows.marked == pytest.approx(20_000, rel=0.5)
+    assert no_such.with_path == 0
+    assert len(set(paths)) == 100
+    assert max(int(path[1:]) for path in paths) > 10_000, "they are from all over the table"
 
 
 def test_old_transactions_are_seen(catalog: Database) -> None:

@@ -41,6 +41,8 @@ def _workers(facts: Facts) -> Iterator[Finding]:
     count, wished = facts.workers, facts.wishes.workers
     why = "as configured" if wished is not None else "as many as cores and disks can use"
     yield Finding("run.workers", Level.OK, f"{count} worker{'' if count == 1 else 's'}, {why}")
+    if facts.wishes.config_file is not None:
+        yield Finding("run.config", Level.OK, f"configured in {facts.wishes.config_file}")
     if facts.wishes.rate is not None:
         yield Finding("run.rate", Level.NOTE, f"kept to {facts.wishes.rate}")
 
