@@ -37,7 +37,7 @@ from fasthash.widths import display_width
 
 if TYPE_CHECKING:
     from fasthash.doctor.examine import Patient
-    from fasthash.facts import Finding
+    from fasthash.facts import Finding, Wishes
 
 EXIT_STATUS_HELP = """\b
 Exit status:
@@ -101,19 +101,15 @@ def _patient(values: dict[str, Any]) -> Patient:
     from fasthash.config import Courtesy  # noqa: PLC0415
     from fasthash.doctor.examine import Patient  # noqa: PLC0415
     from fasthash.doctor.work import Plan  # noqa: PLC0415
-    from fasthash.facts import Wishes  # noqa: PLC0415
     from fasthash.windows import check, find_zone  # noqa: PLC0415
 
     check(values["windows"])
     find_zone(values["timezone"])
-    rates = (values["rate"], values["files_rate"])
-    names = catalog_names(values)
-    columns = ("id_column", "type_column", "path_column", "metadata_column")
     dsn, absent = _find_database(values["dsn"])
     return Patient(
         dsn=dsn,
         absent=absent,
-        names=names,
+        names=catalog_names(values),
         roots=tuple(values["roots"]),
         plan=Plan(tuple(values["types"]), values["algorithm"], values["resolver"]),
         update_function=values["update_function"],
@@ -125,18 +121,26 @@ def _patient(values: dict[str, Any]) -> Patient:
             most_replication_lag_s=values["max_replication_lag"],
             most_wal_backlog=values["max_wal_backlog"],
         ),
-        wishes=Wishes(
-            table=str(names),
-            columns={f"--{c.replace('_', '-')}": values[c] for c in columns},
-            workers=values["workers"],
-            disk=values["disk"],
-            reader=values["reader"],
-            root_sentinel=values["root_sentinel"],
-            resolver_refusal=None,
-            pause_file=values["pause_file"],
-            rate=describe_rates(*rates) if any(rates) else None,
-            config_file=click.get_current_context().meta.get(CONFIG_USED),
-        ),
+        wishes=_wishes(values),
+    )
+
+
+def _wishes(values: dict[str, Any]) -> Wishes:
+    from fasthash.facts import Wishes  # noqa: PLC0415
+
+    rates = (values["rate"], values["files_rate"])
+    columns = ("id_column", "type_column", "path_column", "metadata_column")
+    return Wishes(
+        table=values["table"],
+        columns={f"--{c.replace('_', '-')}": values[c] for c in columns},
+        workers=values["workers"],
+        disk=values["disk"],
+        reader=values["reader"],
+        root_sentinel=values["root_sentinel"],
+        resolver_refusal=None,
+        pause_file=values["pause_file"],
+        rate=describe_rates(*rates) if any(rates) else None,
+        config_file=click.get_current_context().meta.get(CONFIG_USED),
     )
 
 

@@ -105,33 +105,41 @@ def root_facts(name: str, sentinel: str | None) -> RootFacts:
     try:
         root = roots.find_root(path)
     except (OSError, ValueError) as error:
-        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-        blocked = _blocked_at(path) if isinstance(error, PermissionError) else None
-        rights = _rights(blocked or path)
-        listed = _in_fstab(path)
-        return replace(bare, error=why, blocked_at=blocked, rights=rights, in_fstab=listed)
+        return _no_root(bare, error)
     real_path = os.fsdecode(root.real_path)
-    mount = find_mount(real_path, read_mounts())
     facts = replace(
         bare,
         readable=os.access(real_path, os.R_OK, effective_ids=True),
         searchable=os.access(real_path, os.X_OK, effective_ids=True),
         rights=_rights(real_path),
+        in_fstab=_in_fstab(path),
         real_path=real_path,
         device=root.device,
         inode=root.inode,
         claims_rotational=disks.claims_rotational(root.device),
         is_rotational=disks.is_rotational(root.device),
     )
-    with contextlib.suppress(OSError):  # not every file system has it
-        space = os.statvfs(real_path)
-        size, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
-        facts = replace(facts, size_bytes=size, free_bytes=free)
     if sentinel is not None:
         try:
             roots.find_root(path, sentinel)
         except OSError as error:
             facts = replace(facts, sentinel=os.strerror(error.errno or 0))
+    return _with_file_system(facts)
+
+
+def _no_root(bare: RootFacts, error: OSError | ValueError) -> RootFacts:
+    why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+    blocked = _blocked_at(bare.path) if isinstance(error, PermissionError) else None
+    rights, listed = _rights(blocked or bare.path), _in_fstab(bare.path)
+    return replace(bare, error=why, blocked_at=blocked, rights=rights, in_fstab=listed)
+
+
+def _with_file_system(facts: RootFacts) -> RootFacts:
+    with contextlib.suppress(OSError):  # not every file system has it
+        space = os.statvfs(facts.real_path)
+        size, free = space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize
+        facts = replace(facts, size_bytes=size, free_bytes=free)
+    mount = find_mount(facts.real_path, read_mounts())
     if mount is None:
         return facts
     return replace(
