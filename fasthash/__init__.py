@@ -12,6 +12,7 @@ In the order the data flows:
 - `report`        a run as a page
 - `register`      a directory into catalog rows; `demo` a catalog with something of everything
 - `bench`         what machine and storage can do, and the settings that suit them
+- `doctor`        looks at machine, roots and database before anybody runs anything (`facts`)
 - `main_job`      preflight, then a run or a dry run (`dryrun`)
 - `coordinator`   a run from beginning to end; `controls` are signals, or another thread
 - `seat`          who this coordinator is, and its connections (`desk`); `opening` finds the run

@@ -31,14 +31,26 @@ def is_rotational(device: int, sysfs: str = SYSFS) -> bool:
         device: `st_dev` of a file on it.
         sysfs: where the kernel lists block devices.
     """
+    said, disk = _claim(device, sysfs)
+    return said == "1" and not _is_virtual(disk)
+
+
+def claims_rotational(device: int, sysfs: str = SYSFS) -> bool | None:
+    """What the system says of a device, believed or not; None where it says nothing."""
+    said, _ = _claim(device, sysfs)
+    return None if said is None else said == "1"
+
+
+def _claim(device: int, sysfs: str) -> tuple[str | None, str]:
+    """What the system says of a device (`1`: rotational), and of which disk it says it."""
     place = os.path.realpath(os.path.join(sysfs, f"{os.major(device)}:{os.minor(device)}"))
     for disk in (place, os.path.dirname(place)):  # a partition's queue is its disk's
         try:
             with open(os.path.join(disk, "queue", "rotational"), encoding="ascii") as file:
-                return file.read().strip() == "1" and not _is_virtual(disk)
+                return file.read().strip(), disk
         except OSError:
             continue
-    return False
+    return None, place
 
 
 def _is_virtual(disk: str) -> bool:

@@ -19,7 +19,11 @@ class ConfigError(FasthashError):
 
 
 class OtherRunUnfinished(ConfigError):
-    """An unfinished run with other options stands in the way."""
+    """An unfinished run with other options stands in the way; `command` would go on with it."""
+
+    def __init__(self, message: str, command: str) -> None:
+        super().__init__(message)
+        self.command = command
 
 
 class PreflightFailed(FasthashError):

@@ -98,6 +98,11 @@ class Reader:
     _read_bytes: int = 0
     _linked: dict[tuple[int, ...], Digests] = field(default_factory=dict)
 
+    @property
+    def spares_atime(self) -> bool:
+        """Whether the files opened so far could be without changing their access time."""
+        return bool(self._no_atime)
+
     def open(self, paths: Sequence[bytes]) -> Opened:
         """Opens the first of the paths that exists, without ever blocking.
 

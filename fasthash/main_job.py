@@ -7,14 +7,14 @@ import os
 from dataclasses import replace
 
 from fasthash import coordinator, disks, paths, roots
-from fasthash.config import Settings, refuse_foreign_file
+from fasthash.config import Settings
 from fasthash.controls import Controls
 from fasthash.coordinator import Finished
 from fasthash.dryrun import DryRun
 from fasthash.errors import PreflightFailed
 from fasthash.fixity import Root
 from fasthash.progress import Progress
-from fasthash.resolver import load_resolver
+from fasthash.resolver import check_resolver
 from fasthash.store import preflight, session, strain
 from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
@@ -32,10 +32,7 @@ def run_job(settings: Settings, progress: Progress, controls: Controls) -> Finis
         FasthashError: nothing was begun.
     """
     if settings.resolver is not None:
-        resolver = load_resolver(settings.resolver)
-        source = getattr(getattr(resolver, "__code__", None), "co_filename", None)
-        if source is not None and os.path.exists(source):
-            refuse_foreign_file(source)
+        check_resolver(settings.resolver)
     catalog, roots = check(settings)
     if settings.workers == 0:
         cores = len(os.sched_getaffinity(0))
@@ -76,7 +73,7 @@ def find_roots(names: list[str], sentinel: str | None) -> list[Root]:
     """The roots as they are now.
 
     Raises:
-        PreflightFailed: there is none, or one is no directory.
+        PreflightFailed: there is none, or one is no directory that this user may enter.
     """
     if not names:
         raise PreflightFailed(
@@ -90,4 +87,6 @@ def find_roots(names: list[str], sentinel: str | None) -> list[Root]:
         except OSError as error:
             what = f" (sentinel {sentinel})" if sentinel is not None else ""
             raise PreflightFailed(f"root {name}{what}: {os.strerror(error.errno or 0)}") from error
+        if not os.access(found[-1].real_path, os.X_OK, effective_ids=True):
+            raise PreflightFailed(f"root {name}: this user may not open anything in it (chmod +x)")
     return found

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from fasthash import clock, logs, windows
 from fasthash.config import Courtesy
@@ -85,13 +85,9 @@ class Manners:
         return found
 
     def _find(self, opening: Opening) -> Hold | None:
-        if not opening.is_open:
-            until = opening.until.astimezone(self._zone) if opening.until else None
-            when = f" until {until:%Y-%m-%d %H:%M %Z}" if until else ""
-            return Hold(f"outside the window{when}", is_long=True)
-        pause_file = self.courtesy.pause_file
-        if pause_file is not None and os.path.lexists(pause_file):
-            return Hold(f"paused by {pause_file}", is_long=True)
+        found = told_to_wait(self.courtesy.pause_file, opening, self._zone)
+        if found is not None:
+            return found
         if self._strain is not None:
             return Hold(self._strain, is_long=False)
         self._look_at_disks()
@@ -102,12 +98,32 @@ class Manners:
         if not most or now_s - self._looked_at_disks_s < LOOK_AT_DISKS_EVERY_S:
             return
         self._looked_at_disks_s = now_s
-        percent = read_io_pressure()
-        self._pressure = (
-            f"processes wait for disks {percent:.0f} % of the time"
-            if percent is not None and percent > most
-            else None
-        )
+        self._pressure = too_much_pressure(most)
+
+
+def told_to_wait(pause_file: str | None, opening: Opening, zone: tzinfo) -> Hold | None:
+    """What the operator holds a run by: its windows or the pause file.
+
+    Args:
+        pause_file: its path, or None.
+        opening: of the windows, now.
+        zone: theirs.
+    """
+    if not opening.is_open:
+        until = opening.until.astimezone(zone) if opening.until else None
+        when = f" until {until:%Y-%m-%d %H:%M %Z}" if until else ""
+        return Hold(f"outside the window{when}", is_long=True)
+    if pause_file is not None and os.path.lexists(pause_file):
+        return Hold(f"paused by {pause_file}", is_long=True)
+    return None
+
+
+def too_much_pressure(most: float) -> str | None:
+    """Why the disks are not to be used now, if processes wait for them more than `most` percent."""
+    percent = read_io_pressure()
+    if percent is None or percent <= most:
+        return None
+    return f"processes wait for disks {percent:.0f} % of the time"
 
 
 def read_io_pressure(path: str = IO_PRESSURE) -> float | None:

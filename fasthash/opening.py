@@ -55,7 +55,7 @@ def open_run(
                 )
             runs.supersede_run(connection, found.run_id)
             continue
-        _check_same(found, identity)
+        check_same(found, identity)
         if live:
             return Opened(found.run_id, "joined")
         runs.reopen_run(connection, found.run_id, limit)
@@ -66,7 +66,12 @@ def _what(run: RunIdentity) -> tuple[object, ...]:
     return (run.kind, sorted(run.types), run.algorithm, run.since, run.sample, run.missing)
 
 
-def _check_same(found: OpenRun, wanted: RunIdentity) -> None:
+def check_same(found: OpenRun, wanted: RunIdentity) -> None:
+    """Checks that an unfinished run is the one that is wanted.
+
+    Raises:
+        OtherRunUnfinished: it is not; says how to go on with it.
+    """
     theirs = found.identity
     same = _what(theirs) == _what(wanted)
     # On another host the same files may lie elsewhere.
@@ -100,7 +105,9 @@ def _check_same(found: OpenRun, wanted: RunIdentity) -> None:
     if not files:
         what.append(f"files in {', '.join(theirs.roots)}")
         words += [word for root in theirs.roots for word in ("--root", shlex.quote(root))]
+    command = " ".join(words)
     raise OtherRunUnfinished(
         f"run {found.run_id} ({'; '.join(what)}) is unfinished: "
-        f"go on with it by `{' '.join(words)}`, or give it up for this one with --restart"
+        f"go on with it by `{command}`, or give it up for this one with --restart",
+        command,
     )

@@ -6,6 +6,7 @@ import importlib
 import os
 from collections.abc import Callable
 
+from fasthash.config import refuse_foreign_file
 from fasthash.errors import ConfigError
 from fasthash.fixity import Verdict
 from fasthash.paths import PathRefusedError
@@ -33,6 +34,17 @@ def load_resolver(name: str) -> Resolver:
         raise ConfigError(f"--resolver {name}: it is not a function")
     resolver: Resolver = found
     return resolver
+
+
+def check_resolver(name: str) -> None:
+    """Checks that the site's function can be had, and that nobody else could have written it.
+
+    Raises:
+        ConfigError: it cannot, or somebody could.
+    """
+    source = getattr(getattr(load_resolver(name), "__code__", None), "co_filename", None)
+    if source is not None and os.path.exists(source):
+        refuse_foreign_file(source)
 
 
 def resolve(resolver: Resolver, text: str) -> str:

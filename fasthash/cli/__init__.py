@@ -50,6 +50,7 @@ COMMANDS = {
     "config": ("config", "Show which settings are in effect, and check a configuration file."),
     "completion": ("completion", "Print what a shell needs to complete fasthash's commands."),
     "bench": ("bench", "Measure this machine and find the settings for it."),
+    "doctor": ("doctor", "Look at machine, roots and database, and say what to mend."),
     "demo": ("demo", "Try it all on the Python standard library."),
 }
 

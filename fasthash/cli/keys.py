@@ -28,6 +28,8 @@ OTHER_VARIABLES = {
 WRITTEN = "fasthash.written"
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     ParamType = click.ParamType[Any]
 else:
     ParamType = click.ParamType  # generic only from click 8.4 on
@@ -55,6 +57,24 @@ class Checked(Parsed):
         """The text; a bad one is a usage error."""
         super().convert(value, param, ctx)
         return value
+
+
+class Folder(ParamType):
+    """A directory; the shell offers no others.
+
+    Not click's own path: that looks at each, and a dead mount would hold it. Whoever uses the
+    directory says what is wrong with it; that it may not be listed need not be any harm.
+    """
+
+    name = "path"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The shell looks for directories by itself."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415
+
+        return [CompletionItem(incomplete, type="dir")]
 
 
 class Setting(click.Option):

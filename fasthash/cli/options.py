@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -12,12 +12,10 @@ from fasthash import config, logs, parsing, windows
 from fasthash.cli import keys
 from fasthash.cli.keys import PREFIX, Setting, settings_of
 from fasthash.cli.keys import Checked as Checked  # noqa: PLC0414 (commands have it from here)
+from fasthash.cli.keys import Folder as Folder  # noqa: PLC0414
 from fasthash.cli.keys import Parsed as Parsed  # noqa: PLC0414
 from fasthash.config import CatalogNames, Courtesy, Settings
 from fasthash.database import locate
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,18 +25,6 @@ CONFIG_GIVEN = "fasthash.config"
 CONFIG_USED = "fasthash.config.used"
 # And what is in it, by key.
 CONFIG_CONTENT = "fasthash.config.content"
-
-
-class Folder(click.Path):
-    """A directory; the shell offers no others."""
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """The shell looks for directories by itself."""
-        from click.shell_completion import CompletionItem  # noqa: PLC0415
-
-        return [CompletionItem(incomplete, type="dir")]
 
 
 def option(*names: str, **kwargs: Any) -> Callable[[F], F]:

@@ -39,7 +39,7 @@ def _type_name(context: click.Context, parameter: click.Parameter, value: str | 
 
 
 @click.command()
-@click.argument("directory", metavar="DIR", type=Folder(readable=False))
+@click.argument("directory", metavar="DIR", type=Folder())
 @click.option(
     "--type",
     "artifact_type",

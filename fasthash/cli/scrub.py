@@ -8,8 +8,9 @@ import click
 
 from fasthash import parsing
 from fasthash.cli import EXIT_STATUS_HELP
-from fasthash.cli.job import courtesy_options, how_options, work, work_options
+from fasthash.cli.job import work
 from fasthash.cli.options import Parsed, catalog_options, database_options, option
+from fasthash.cli.work_options import courtesy_options, how_options, work_options
 from fasthash.config import Scrub
 
 

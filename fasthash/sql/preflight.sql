@@ -30,6 +30,14 @@ WHERE c.relname = %(table)s AND c.relkind IN ('r', 'p', 'v', 'f', 'm')
 ORDER BY array_position(current_schemas(false), n.nspname)
 LIMIT 1
 
+-- name: table_privileges
+-- The names a grant needs, and whether this role may use the schema.
+SELECT current_user::text AS role, n.nspname::text AS schema, c.relname::text AS table,
+       has_schema_privilege(n.oid, 'USAGE') AS schema_usable
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = %(table_oid)s::bigint::oid
+
 -- name: table_names
 -- Every table that could have been meant.
 SELECT n.nspname::text AS schema, c.relname::text AS table

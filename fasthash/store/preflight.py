@@ -47,7 +47,7 @@ def check_catalog(
     _check_privileges(connection, catalog, writing=writing)
     if update_function is not None:
         catalog = replace(
-            catalog, update_function=_find_function(connection, catalog, update_function)
+            catalog, update_function=find_function(connection, catalog, update_function)
         )
     return catalog
 
@@ -86,38 +86,53 @@ def hint_at_indexes(connection: Connection, catalog: Catalog) -> None:
 
 
 def _check_privileges(connection: Connection, catalog: Catalog, *, writing: bool) -> None:
-    names = catalog.names
-    facts = connection.execute(query("preflight", "server_facts")).fetchone()
-    found = connection.execute(
-        query("preflight", "find_table"), {"schema": catalog.schema, "table": names.table}
+    missing = missing_grants(connection, catalog.names, catalog.table_oid, writing=writing)
+    if missing:
+        raise PreflightFailed(f"missing privilege; grant it with: {' '.join(missing)}")
+
+
+def missing_grants(
+    connection: Connection, names: CatalogNames, table_oid: int, *, writing: bool
+) -> list[str]:
+    """Statements for the privileges on the catalog that this role lacks.
+
+    Args:
+        names: of which columns that the table does not have are left out.
+        table_oid: the table.
+        writing: whether the metadata are to be updated.
+    """
+    facts = connection.execute(
+        query("preflight", "table_privileges"), {"table_oid": table_oid}
     ).fetchone()
-    role = sql.Identifier(facts["role"] if facts else "")
-    if found is not None and not found["schema_usable"]:
-        grant = sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(
-            sql.Identifier(catalog.schema), role
-        )
-        raise PreflightFailed(f"missing privilege; grant it with: {grant.as_string(connection)}")
-    rows = connection.execute(
-        query("preflight", "columns"), {"table_oid": catalog.table_oid}
-    ).fetchall()
+    rows = connection.execute(query("preflight", "columns"), {"table_oid": table_oid}).fetchall()
+    if facts is None:
+        return []
+    role, schema = sql.Identifier(facts["role"]), sql.Identifier(facts["schema"])
+    grants: list[sql.Composable] = []
+    if not facts["schema_usable"]:
+        grants.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {};").format(schema, role))
     wanted = [(name, "SELECT") for name in (names.id, names.type, names.path, names.metadata)]
     if writing:
         wanted.append((names.metadata, "UPDATE"))
     may = {(r["name"], "SELECT"): r["selectable"] for r in rows}
     may |= {(r["name"], "UPDATE"): r["updatable"] for r in rows}
-    missing = [w for w in wanted if not may.get(w)]
+    missing = [w for w in dict.fromkeys(wanted) if may.get(w) is False]
     if missing:
         listed = sql.SQL(", ").join(
             sql.SQL("{} ({})").format(sql.SQL(privilege), sql.Identifier(column))
-            for column, privilege in dict.fromkeys(missing)
+            for column, privilege in missing
         )
-        grant = sql.SQL("GRANT {} ON {} TO {};").format(
-            listed, sql.Identifier(catalog.schema, names.table), role
-        )
-        raise PreflightFailed(f"missing privilege; grant it with: {grant.as_string(connection)}")
+        table = sql.Identifier(facts["schema"], facts["table"])
+        grants.append(sql.SQL("GRANT {} ON {} TO {};").format(listed, table, role))
+    return [grant.as_string(connection) for grant in grants]
 
 
-def _find_function(connection: Connection, catalog: Catalog, name: str) -> tuple[str, ...]:
+def find_function(connection: Connection, catalog: Catalog, name: str) -> tuple[str, ...]:
+    """The site's update function, by its parts.
+
+    Raises:
+        PreflightFailed: there is none with these arguments, or this role may not call it.
+    """
     schema_name, function = parse_table(name)
     found = connection.execute(
         query("preflight", "find_function"),

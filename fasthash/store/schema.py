@@ -110,15 +110,7 @@ def grant_statements(connection: Connection, catalog: Catalog, role: str) -> lis
         sql.SQL("GRANT SELECT ({}), UPDATE ({}) ON {} TO {};").format(
             columns, sql.Identifier(names.metadata), table, who
         ),
-        sql.SQL("GRANT USAGE ON SCHEMA fasthash TO {};").format(who),
-    ]
-    statements += [
-        sql.SQL("GRANT {} ON fasthash.{} TO {};").format(
-            sql.SQL(", ".join(privileges)),
-            sql.Identifier(relation),
-            who,
-        )
-        for relation, privileges in PRIVILEGES.items()
+        *_ledger_grants(who),
     ]
     if catalog.update_function is not None:
         statements.append(
@@ -127,6 +119,28 @@ def grant_statements(connection: Connection, catalog: Catalog, role: str) -> lis
             )
         )
     return [s.as_string(connection) for s in statements]
+
+
+def _ledger_grants(who: sql.Identifier) -> list[sql.Composable]:
+    return [
+        sql.SQL("GRANT USAGE ON SCHEMA fasthash TO {};").format(who),
+        *(
+            sql.SQL("GRANT {} ON fasthash.{} TO {};").format(
+                sql.SQL(", ".join(privileges)), sql.Identifier(relation), who
+            )
+            for relation, privileges in PRIVILEGES.items()
+        ),
+    ]
+
+
+def missing_ledger_grants(connection: Connection) -> list[str]:
+    """Statements for what this role lacks of the ledger, which has to be there."""
+    row = connection.execute(query("preflight", "ledger_exists")).fetchone()
+    if row is not None and row["usable"]:
+        return missing_privileges(connection, PRIVILEGES)
+    role = connection.execute(query("preflight", "server_facts")).fetchone()
+    who = sql.Identifier(role["role"] if role else "")
+    return [statement.as_string(connection) for statement in _ledger_grants(who)]
 
 
 def missing_privileges(connection: Connection, needed: dict[str, tuple[str, ...]]) -> list[str]:

@@ -1,0 +1,90 @@
+"""How many rows there are to do: counted if that is quick, else estimated from some pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from psycopg import sql
+
+from fasthash.errors import PreflightFailed
+from fasthash.facts import HeapFacts, RowFacts
+from fasthash.parsing import marker_text
+from fasthash.store.catalog import Catalog, of_types, type_parameters
+from fasthash.store.queries import EMPTY, query
+from fasthash.store.session import Connection
+
+PAGE_BYTES = 8192
+# A sample has so many pages: some 10,000 rows.
+SAMPLE_PAGES = 1_000
+# A catalog of more pages than this (16 GiB) is not counted: it would be stopped in the middle.
+COUNT_PAGES = 2_000_000
+# A marker so far ahead of this host's clock is of the future.
+FUTURE = timedelta(minutes=1)
+
+
+def row_facts(
+    connection: Connection, catalog: Catalog, types: Sequence[str], heaps: Sequence[HeapFacts]
+) -> RowFacts:
+    """The rows of some types, or of all.
+
+    Raises:
+        PreflightFailed: even a sample takes too long.
+    """
+    pages = sum(heap.size_bytes for heap in heaps) / PAGE_BYTES
+    for share in (1.0, min(1.0, SAMPLE_PAGES / max(1.0, pages))):
+        if share == 1.0 and pages > COUNT_PAGES:
+            continue
+        try:
+            with connection.transaction():
+                return _rows(connection, catalog, types, share)
+        except psycopg.errors.QueryCanceled:
+            continue
+    raise PreflightFailed("even some pages of the catalog take too long")
+
+
+def _rows(connection: Connection, catalog: Catalog, types: Sequence[str], share: float) -> RowFacts:
+    row = connection.execute(
+        _statement(catalog, "rows", types, share),
+        {
+            **type_parameters(types),
+            "now": marker_text(datetime.now(UTC) + FUTURE),
+            "percent": 100 * share,
+        },
+    ).fetchone()
+    if row is None:
+        raise AssertionError("an aggregate has a row")
+    counts = {
+        name: round(row[name] / share) for name in ("with_path", "marked", "future", "odd_metadata")
+    }
+    how = "count" if share == 1.0 else "sample"
+    return RowFacts(how, **counts, metadata_bytes=row["metadata_bytes"])
+
+
+def sample_paths(
+    connection: Connection,
+    catalog: Catalog,
+    types: Sequence[str],
+    heaps: Sequence[HeapFacts],
+    rows: int,
+) -> tuple[str, ...]:
+    """Some paths of the catalog: from pages all over it, else the first."""
+    pages = sum(heap.size_bytes for heap in heaps) / PAGE_BYTES
+    share = min(1.0, SAMPLE_PAGES / max(1.0, pages))
+    values = {**type_parameters(types), "rows": rows, "percent": 100 * share}
+    for name in ("paths", "first_paths"):
+        try:
+            with connection.transaction():
+                statement = _statement(catalog, name, types, share)
+                found = connection.execute(statement, values).fetchall()
+        except psycopg.errors.QueryCanceled:
+            continue
+        if found:
+            return tuple(row["path"] for row in found)
+    return ()
+
+
+def _statement(catalog: Catalog, name: str, types: Sequence[str], share: float) -> sql.Composed:
+    of_pages = EMPTY if share == 1.0 else query("doctor", "of_pages")
+    return catalog.query("doctor", name, of_pages=of_pages, of_types=of_types(catalog, types))
