@@ -80,7 +80,12 @@ def _check_same(found: OpenRun, wanted: RunIdentity) -> None:
                 found.run_id,
                 theirs.resolver or "(none)",
                 wanted.resolver or "(none)",
-                extra=logs.event("other_resolver", before=theirs.resolver, now=wanted.resolver),
+                extra=logs.event(
+                    "other_resolver",
+                    run_id=found.run_id,
+                    before=theirs.resolver,
+                    now=wanted.resolver,
+                ),
             )
         return
     what = [theirs.kind, ", ".join(theirs.types) or "all types", theirs.algorithm]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -121,10 +122,14 @@ def _terminated(number: int, _frame: object) -> None:
 
 
 def _complain(message: str, status: int) -> int:
-    from fasthash.logs import printable  # noqa: PLC0415
+    from fasthash import logs  # noqa: PLC0415
 
     sys.stdout.flush()
-    click.echo(f"fasthash: {printable(message)}", err=True)
+    if logs.is_json():
+        log = logging.getLogger("fasthash")
+        log.error("%s", message, extra=logs.event("error", exit_status=status))
+    else:
+        click.echo(f"fasthash: {logs.printable(message)}", err=True)
     return status
 
 
