@@ -7,10 +7,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fasthash import logs, survey
+from fasthash import logs, rates, survey
 from fasthash.commits import Commits
 from fasthash.config import Settings
 from fasthash.errors import DatabaseLost, FasthashError, first_error
@@ -18,12 +18,14 @@ from fasthash.fixity import Part, Returned, Root, Task
 from fasthash.heartbeat import Heartbeat
 from fasthash.leasing import Leasing
 from fasthash.manners import Manners
+from fasthash.metrics import Metrics
 from fasthash.pool import Pool
 from fasthash.progress import Progress
+from fasthash.rates import Reload
 from fasthash.seat import Seat, Start
 from fasthash.store import leases, reports, runs
 from fasthash.store.catalog import Catalog
-from fasthash.summary import ENDINGS, RunSummary, describe_rates
+from fasthash.summary import ENDINGS, RunSummary
 from fasthash.supply import Supply
 
 log = logging.getLogger("fasthash")
@@ -49,8 +51,12 @@ class Finished:
     stopped_by: int | None = None
     error: FasthashError | None = None
 
-
-Reload = Callable[[], tuple[float, float]]
+    @property
+    def exit_status(self) -> int:
+        """Of the command."""
+        if self.error is not None:
+            return self.error.exit_status
+        return self.summary.exit_status if self.stopped_by is None else 128 + self.stopped_by
 
 
 async def run(
@@ -58,6 +64,7 @@ async def run(
     catalog: Catalog,
     roots: Sequence[Root],
     progress: Progress,
+    metrics: Metrics,
     reload: Reload | None = None,
 ) -> Finished:
     """The program: one process's part in a run.
@@ -69,6 +76,7 @@ async def run(
         catalog: its rows.
         roots: where its files are.
         progress: shown to whoever waits.
+        metrics: told to whoever watches.
         reload: the rates (bytes and files a second) that the configuration has now, for SIGHUP.
 
     Raises:
@@ -76,8 +84,10 @@ async def run(
     """
     seat = Seat(settings, catalog, roots)
     try:
+        await survey.tell_history(seat, metrics)
         start = await seat.take()
-        coordinator = Coordinator(seat, start, progress, reload)
+        metrics.opened(start.run_id, start.how, start.started_at)
+        coordinator = Coordinator(seat, start, progress, metrics, reload)
         error = await coordinator.work()
         return Finished(await coordinator.leave(error), coordinator.stopped_by, error)
     finally:
@@ -89,16 +99,18 @@ class Coordinator:
     """What works side by side while a run goes on."""
 
     def __init__(
-        self, seat: Seat, start: Start, progress: Progress, reload: Reload | None = None
+        self, seat: Seat, start: Start, progress: Progress, metrics: Metrics, reload: Reload | None
     ) -> None:
         self.seat = seat
         self.reload = reload
         self.start = start
         self.supply = Supply(seat.settings.workers)
         self.progress = progress
-        self.commits = Commits(seat.writer_setup(), self.supply)
+        self.commits = Commits(seat.writer_setup(), self.supply, metrics)
         self.manners = Manners(seat.settings.courtesy, seat.gate, seat.ledger)
-        self.heartbeat = Heartbeat(seat, start, self.supply, self.commits, self.manners, progress)
+        self.heartbeat = Heartbeat(
+            seat, start, self.supply, self.commits, self.manners, progress, metrics
+        )
         self.pool = Pool(
             seat.worker_setup(),
             self.supply,
@@ -123,10 +135,18 @@ class Coordinator:
             self.seat.settings.workers,
             "" if self.seat.settings.workers == 1 else "s",
             self.seat.catalog.key,
-            extra=logs.event("run_opened", run_id=self.start.run_id, how=self.start.how),
+            extra=logs.event(
+                "run_opened",
+                run_id=self.start.run_id,
+                how=self.start.how,
+                kind=self.seat.settings.kind,
+                catalog=self.seat.catalog.key,
+                workers=self.seat.settings.workers,
+            ),
         )
         if self.start.how != "new" and self.seat.settings.limit is not None:
-            log.warning("%s", LIMIT_NOTES[self.start.how], extra=logs.event("limit"))
+            how = self.start.how
+            log.warning("%s", LIMIT_NOTES[how], extra=logs.event("limit", how=how))
         self._take_signals()
         error: FasthashError | None = None
         try:
@@ -152,18 +172,9 @@ class Coordinator:
                     task.cancel()
         except* FasthashError as group:
             error = first_error(group)
-        self._say_what_is_odd()
+        self.heartbeat.tell_metrics()
+        survey.look_for_files(self.heartbeat.others + self.commits.counts, self.seat.roots)
         return error
-
-    def _say_what_is_odd(self) -> None:
-        total = self.heartbeat.others + self.commits.counts
-        if total.scanned and total.no_file == total.scanned:
-            log.warning(
-                "not one of %d files was found beneath %s: is that the right place?",
-                total.scanned,
-                ", ".join(root.path.decode(errors="backslashreplace") for root in self.seat.roots),
-                extra=logs.event("nothing_found", rows=total.scanned),
-            )
 
     async def _drain(self) -> None:
         """What was read is committed; once stopped, it is not waited for for long."""
@@ -178,7 +189,8 @@ class Coordinator:
         """By plan: no new file; those in hand are finished."""
         if not self.supply.stopped:
             self.ended_for = reason
-            log.info("%s: finishing what is in hand", ENDINGS[reason], extra=logs.event("ending"))
+            event = logs.event("ending", reason=reason)
+            log.info("%s: finishing what is in hand", ENDINGS[reason], extra=event)
             self.seat.gate.end()
             self.supply.stop()
 
@@ -215,25 +227,8 @@ class Coordinator:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop, number)
-        loop.add_signal_handler(signal.SIGUSR1, self._tell)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
-
-    def _tell(self) -> None:
-        """SIGUSR1: what every worker is doing, as log lines."""
-        for line in self.heartbeat.lines():
-            log.info("%s", line, extra=logs.event("activity"))
-
-    def _reload(self) -> None:
-        """SIGHUP: the rates as the configuration has them now."""
-        if self.reload is None or self.seat.host_rate is None:
-            return
-        try:
-            rates = self.reload()
-        except FasthashError as error:
-            log.error("the configuration is left as it was: %s", error, extra=logs.event("reload"))  # noqa: TRY400
-            return
-        self.seat.host_rate.set_rates(*rates)
-        log.info("the rate is %s now", describe_rates(*rates), extra=logs.event("rate"))
+        loop.add_signal_handler(signal.SIGUSR1, self.heartbeat.tell)
+        loop.add_signal_handler(signal.SIGHUP, rates.reload, self.seat.host_rate, self.reload)
 
     def _stop(self, number: int) -> None:
         """Once: no new units, what is in hand is flushed. Twice: at once."""
@@ -243,7 +238,8 @@ class Coordinator:
             os._exit(128 + number)  # the kernel takes the writer along; nobody thinks we live
         self.stopped_by = number
         self._stopping.set()
-        log.info("stopping: committing what is in hand", extra=logs.event("stopping"))
+        event = logs.event("stopping", signal=number)
+        log.info("stopping: committing what is in hand", extra=event)
         self.supply.stop()
         self.pool.stop()
 
@@ -273,7 +269,10 @@ class Coordinator:
             if leaving.done() and leaving.exception() is None:
                 return leaving.result()
             leaving.cancel()
-            log.warning("the database did not answer in time; the leases run out by themselves")
+            log.warning(
+                "the database did not answer in time; the leases run out by themselves",
+                extra=logs.event("not_released", seconds=LEAVE_S),
+            )
         return self._own_summary()
 
     def _own_summary(self) -> RunSummary:

@@ -12,7 +12,9 @@ from fasthash.coordinator import Finished
 from fasthash.dryrun import DryRun
 from fasthash.errors import PreflightFailed
 from fasthash.fixity import Root
+from fasthash.metrics import NO_METRICS, Metrics
 from fasthash.progress import Progress
+from fasthash.rates import Reload
 from fasthash.resolver import load_resolver
 from fasthash.store import preflight, session, strain
 from fasthash.store.catalog import Catalog
@@ -20,13 +22,17 @@ from fasthash.store.preflight import registered_roots
 
 
 def run_job(
-    settings: Settings, progress: Progress, reload: coordinator.Reload | None = None
+    settings: Settings,
+    progress: Progress,
+    metrics: Metrics = NO_METRICS,
+    reload: Reload | None = None,
 ) -> Finished:
     """Checks everything that can be checked, then runs.
 
     Args:
         settings: what to do.
         progress: shown to whoever waits.
+        metrics: told to whoever watches; a dry run has none.
         reload: as for `coordinator.run`.
 
     Raises:
@@ -43,7 +49,7 @@ def run_job(
         settings = replace(settings, workers=disks.best_workers(roots, cores, settings.disk))
     if settings.dry_run:
         return asyncio.run(DryRun(settings, catalog, roots, progress).run())
-    return asyncio.run(coordinator.run(settings, catalog, roots, progress, reload))
+    return asyncio.run(coordinator.run(settings, catalog, roots, progress, metrics, reload))
 
 
 def check(settings: Settings) -> tuple[Catalog, list[Root]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fasthash import config, neighbourly, parsing, windows
+from fasthash import config, logs, neighbourly, parsing, windows
+from fasthash.cli.metrics import metrics_options, start_metrics, tell_end, tell_failure
 from fasthash.cli.options import (
     Parsed,
     combine,
@@ -23,10 +25,14 @@ from fasthash.cli.options import (
     set_up_logs,
     settings_from,
 )
-from fasthash.errors import ConfigError
+from fasthash.errors import ConfigError, FasthashError
+from fasthash.fixity import Outcome
 
 if TYPE_CHECKING:
+    from fasthash.coordinator import Finished
     from fasthash.summary import RunSummary
+
+log = logging.getLogger("fasthash")
 
 work_options = combine(
     option(
@@ -180,6 +186,7 @@ how_options = combine(
     click.option("-q", "--quiet", is_flag=True, help="No progress, no notes: warnings only."),
     json_option,
     log_options,
+    metrics_options,
 )
 
 
@@ -189,21 +196,55 @@ def work(values: dict[str, Any]) -> None:
     set_up_logs(values)
     from fasthash.cli.progress import choose_progress  # noqa: PLC0415
     from fasthash.main_job import run_job  # noqa: PLC0415
+    from fasthash.metrics import NO_METRICS  # noqa: PLC0415
 
     settings = settings_from(values, find_dsn(values["dsn"], make=False))
+    metrics = start_metrics(values, settings)
     progress = choose_progress(quiet=values["quiet"], log_format=settings.log_format)
-    finished = run_job(settings, progress, reload_rates(click.get_current_context()))
+    try:
+        reload = reload_rates(click.get_current_context())
+        finished = run_job(settings, progress, metrics or NO_METRICS, reload)
+    except FasthashError as error:
+        if metrics is not None:
+            tell_failure(metrics, error)
+        raise
     _end_at_once_when_told()
+    if metrics is not None:
+        tell_end(metrics, finished)
+    _log_end(finished)
     unshown = _show(finished.summary, as_json=values["as_json"])
     if finished.error is not None:
         raise finished.error from unshown
     if finished.stopped_by is not None:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(128 + finished.stopped_by)  # a thread may still wait for a dead database
+        os._exit(finished.exit_status)  # a thread may still wait for a dead database
     if unshown is not None:
         raise unshown
-    click.get_current_context().exit(finished.summary.exit_status)
+    click.get_current_context().exit(finished.exit_status)
+
+
+def _log_end(finished: Finished) -> None:
+    """For whoever reads the log alone: how it ended, and what it came to."""
+    summary, total = finished.summary, finished.summary.total
+    log.info(
+        "%s %s: %s rows, exit status %d",
+        "the dry run is" if summary.dry_run else f"run {summary.run_id} is",
+        summary.state,
+        f"{total.scanned:,}",
+        finished.exit_status,
+        extra=logs.event(
+            "run_ended",
+            state=summary.state,
+            ended_for=summary.ended_for,
+            exit_status=finished.exit_status,
+            seconds=round(summary.seconds, 3),
+            rows_scanned=total.scanned,
+            outcomes={str(outcome): getattr(total, outcome) for outcome in Outcome},
+            bytes_hashed=total.bytes_hashed,
+            drift_open=summary.open_drifts,
+        ),
+    )
 
 
 def _end_at_once_when_told() -> None:

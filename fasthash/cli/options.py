@@ -116,7 +116,7 @@ CONFIG_KEYS = frozenset(
         "reader", "disk", "on_drift", "db_timeout", "lease_ttl", "log_format", "algorithm",
         "precheck", "since", "rate", "files_rate", "windows", "timezone", "wait", "budget",
         "for_time", "pause_file", "nice", "ionice", "max_io_pressure", "max_replication_lag",
-        "max_wal_backlog", "older_than", "sample", "seed",
+        "max_wal_backlog", "older_than", "sample", "seed", "metrics_port", "metrics_file",
     }
 )  # fmt: skip
 

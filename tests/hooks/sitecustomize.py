@@ -29,10 +29,10 @@ def into_worker() -> None:
 
 def into_coordinator() -> None:
     """Less patience."""
-    from fasthash import pool
+    from fasthash import crew
     from fasthash.cli import progress
 
-    for module, name in ((pool, "STUCK_AFTER_S"), (progress, "LINE_EVERY_S")):
+    for module, name in ((crew, "STUCK_AFTER_S"), (progress, "LINE_EVERY_S")):
         setattr(module, name, float(os.environ.get(f"TEST_{name}", getattr(module, name))))
 
 
