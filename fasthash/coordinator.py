@@ -19,6 +19,7 @@ from fasthash.heartbeat import Heartbeat
 from fasthash.leasing import Leasing
 from fasthash.manners import Manners
 from fasthash.metrics import Metrics
+from fasthash.opening import announce
 from fasthash.pool import Pool
 from fasthash.progress import Progress
 from fasthash.rates import Reload
@@ -35,10 +36,6 @@ log = logging.getLogger("fasthash")
 WORKERS_STOP_S = 0.6
 WRITER_STOP_S = 0.8
 LEAVE_S = 0.6
-LIMIT_NOTES = {
-    "resumed": "--limit counts what is planned from now on: ranges planned before come on top",
-    "joined": "--limit changes nothing about a run that others work on",
-}
 # In place of a type where the ledger cannot be asked.
 ALL_TYPES = "(all types)"
 
@@ -128,25 +125,8 @@ class Coordinator:
 
     async def work(self) -> FasthashError | None:
         """Leases, hashes and commits until the run is done, stopped, or an error ends it."""
-        log.info(
-            "run %d %s: %d worker%s on %s",
-            self.start.run_id,
-            {"new": "begins", "resumed": "goes on", "joined": "is joined"}[self.start.how],
-            self.seat.settings.workers,
-            "" if self.seat.settings.workers == 1 else "s",
-            self.seat.catalog.key,
-            extra=logs.event(
-                "run_opened",
-                run_id=self.start.run_id,
-                how=self.start.how,
-                kind=self.seat.settings.kind,
-                catalog=self.seat.catalog.key,
-                workers=self.seat.settings.workers,
-            ),
-        )
-        if self.start.how != "new" and self.seat.settings.limit is not None:
-            how = self.start.how
-            log.warning("%s", LIMIT_NOTES[how], extra=logs.event("limit", how=how))
+        seat, start = self.seat, self.start
+        announce(start.run_id, start.how, seat.settings, seat.catalog)
         self._take_signals()
         error: FasthashError | None = None
         try:

@@ -112,6 +112,11 @@ def set_up(log_format: str, level: int = logging.INFO) -> None:
     logger.propagate = False
 
 
+def level() -> int:
+    """The least level shown."""
+    return logging.getLogger("fasthash").level
+
+
 def is_json() -> bool:
     """Whether the package's log is set up to be JSON."""
     handlers = logging.getLogger("fasthash").handlers

@@ -155,7 +155,8 @@ class Seat:
             settings.blake3,
             settings.precheck == "xxh3",
         )
-        return WriterSetup(settings.dsn, settings.db_timeout_s, target, settings.log_format)
+        form, level = settings.log_format, logs.level()
+        return WriterSetup(settings.dsn, settings.db_timeout_s, target, form, level)
 
     def close(self) -> None:
         """Gives up the connections; a server that does not answer is not waited for long."""

@@ -52,6 +52,7 @@ class WriterSetup:
     db_timeout_s: float
     target: Target
     log_format: str
+    log_level: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,7 @@ def main() -> None:
     setup: WriterSetup | None = wire.read(source)
     if setup is None:
         return
-    logs.set_up(setup.log_format)
+    logs.set_up(setup.log_format, setup.log_level)
     logs.bind(run_id=setup.target.run_id)
     writer = Writer(setup)
     # A thread unpacks what comes in while the main thread waits for the database.
