@@ -88,8 +88,16 @@ async def run(
         error = await coordinator.work()
         return Finished(await coordinator.leave(error), coordinator.stopped_by, error)
     finally:
+        _take_no_orders()
         progress.close()
         seat.close()
+
+
+def _take_no_orders() -> None:
+    """From here on there is nothing to tell; a signal that comes late does not end us either."""
+    for number in (signal.SIGUSR1, signal.SIGHUP):
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Coordinator:

@@ -254,6 +254,7 @@ def _end_at_once_when_told() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _frame: os._exit(128 + n))
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a question that nobody can answer now
 
 
 def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:
