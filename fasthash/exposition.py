@@ -129,6 +129,11 @@ class Exposition:
         self._moment: Moment | None = None
         self._types: set[str] = set()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a run was opened."""
+        return "fasthash_run_info" in self._facts
+
     def keep(self, name: str, value: float) -> None:
         """One of the lasting; times only go forward."""
         if name == "fasthash_last_success_timestamp_seconds":

@@ -25,7 +25,7 @@ from fasthash.cli.options import (
     set_up_logs,
     settings_from,
 )
-from fasthash.errors import ConfigError, FasthashError
+from fasthash.errors import ConfigError
 from fasthash.fixity import Outcome
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def work(values: dict[str, Any]) -> None:
     try:
         reload = reload_rates(click.get_current_context())
         finished = run_job(settings, progress, metrics or NO_METRICS, reload)
-    except FasthashError as error:
+    except Exception as error:
         if metrics is not None:
             tell_failure(metrics, error)
         raise

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from fasthash.coordinator import Finished
     from fasthash.exporter import Exporter
 
+# Of a command to which the database said no, as `fasthash.cli.main` has it.
+REFUSED_STATUS = 4
+
 metrics_options = combine(
     option(
         "--metrics-port",
@@ -76,8 +79,9 @@ def tell_end(metrics: Exporter, finished: Finished) -> None:
     metrics.ended(how, finished.exit_status, summary)
 
 
-def tell_failure(metrics: Exporter, error: FasthashError) -> None:
-    """Tells that nothing was begun."""
+def tell_failure(metrics: Exporter, error: Exception) -> None:
+    """Tells that it came to no summary: nothing was begun, or the driver or a defect ended it."""
     from fasthash.exposition import How  # noqa: PLC0415
 
-    metrics.ended(How.NOT_BEGUN, error.exit_status, None)
+    status = error.exit_status if isinstance(error, FasthashError) else REFUSED_STATUS
+    metrics.ended(How.FAILED if metrics.is_open else How.NOT_BEGUN, status, None)
