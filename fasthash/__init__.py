@@ -19,13 +19,16 @@ In the order the data flows:
 - `leasing`       keeps the supply filled from the checkpoint table, finishes ranges
 - `heartbeat`     renews leases, reports, holds the run when it has to; `manners` says when, for
                   the sake of others (`clock`); `survey` looks at the catalog as a whole
+- `metrics`       what a run tells whoever watches it: `exposition` has it as samples, `exporter`
+                  serves and writes them; `logs` lines of text or JSON
 - `supply`        leased ranges into units
-- `pool`          worker processes (`process`, `child`); their state is in shared memory (`slot`)
+- `pool`          worker processes (`crew`, `process`, `child`); their state is in shared memory
+                  (`slot`)
 - `worker`        units in, parts out; `inspector` tasks to verdicts (`verdicts`), `resolver` the
                   site's own way
 - `pace`          how fast a worker may go: `gate` is what it shares with coordinator and host,
-                  `limits` the arithmetic, `watching` what readers see of it; `neighbourly` its
-                  priorities
+                  `limits` the arithmetic, `watching` what readers see of it, `rates` changes while
+                  it runs; `neighbourly` its priorities
 - `small`         small files by the group (natively: `_native.c`); `alone` one by one (`files`),
                   two large ones together (`pairs`); `problems` why one has no digest
 - `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were

@@ -123,7 +123,13 @@ class Alone:
                     seen[-1].hex(),
                     sha256.hex(),
                     task.path,
-                    extra=logs.event("reads_disagree", row_id=task.row_id, path=task.path),
+                    extra=logs.event(
+                        "reads_disagree",
+                        row_id=task.row_id,
+                        path=task.path,
+                        first_hash=seen[-1].hex(),
+                        second_hash=sha256.hex(),
+                    ),
                 )
             if agreed or not verdicts.differs(task, sha256):
                 return again._replace(reread=True)

@@ -10,6 +10,7 @@ from typing import Protocol
 from fasthash import logs
 from fasthash.errors import DatabaseLost, WorkersFailed
 from fasthash.fixity import Counts, Part
+from fasthash.metrics import Metrics
 from fasthash.process import Child
 from fasthash.writer import Lost, Receipt, WriterSetup
 
@@ -41,9 +42,12 @@ class Commits:
     parts that were committed all the same.
     """
 
-    def __init__(self, setup: WriterSetup, keeper: Ledgerkeeper) -> None:
+    def __init__(self, setup: WriterSetup, keeper: Ledgerkeeper, metrics: Metrics) -> None:
         self.setup = setup
         self.keeper = keeper
+        self.metrics = metrics
+        self.deaths = 0  # of writers
+        self.reconnects = 0  # of theirs
         self.counts = Counts()
         self.read_bytes = 0
         self.unsettled: dict[int, Part] = {}
@@ -87,6 +91,7 @@ class Commits:
                 settled_before = len(self.unsettled), self.counts
                 await self._receive(process)
                 status = await process.wait()
+                self.deaths += 1
                 deaths = deaths + 1 if settled_before == (len(self.unsettled), self.counts) else 1
                 log.warning(
                     "the writer died (status %d); another takes its place",
@@ -120,6 +125,8 @@ class Commits:
 
     def _settle(self, receipt: Receipt) -> None:
         self.counts += receipt.counts
+        self.reconnects += receipt.reconnects
+        self.metrics.committed(receipt.seconds)
         for part_no in receipt.part_nos:
             part = self.unsettled.pop(part_no, None)
             if part is not None:

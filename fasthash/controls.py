@@ -38,6 +38,9 @@ class Controls(Protocol):
     def attach(self, run: Steered) -> None:
         """The run has begun; called in its loop."""
 
+    def detach(self) -> None:
+        """The run has ended, or did not begin; called in its loop."""
+
 
 class Signals:
     """A process that is a run: it has the signals, and a configuration to be read again."""
@@ -54,11 +57,19 @@ class Signals:
         if self._reload is not None:
             loop.add_signal_handler(signal.SIGHUP, self._read_again, self._reload, run)
 
+    def detach(self) -> None:
+        """There is nothing to tell any more; a signal that comes late does not end us either."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGUSR1, signal.SIGHUP):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+
     def _read_again(self, reload: Reload, run: Steered) -> None:
         try:
             rates = reload()
         except FasthashError as error:
-            log.error("the configuration is left as it was: %s", error, extra=logs.event("reload"))  # noqa: TRY400
+            event = logs.event("reload_failed", reason=str(error))
+            log.error("the configuration is left as it was: %s", error, extra=event)  # noqa: TRY400
         else:
             run.set_rates(*rates)
 
@@ -77,6 +88,11 @@ class Remote:
             self._run = asyncio.get_running_loop(), run
             if self._stopped:
                 run.stop(signal.SIGINT)
+
+    def detach(self) -> None:
+        """From here on there is nothing to stop."""
+        with self._lock:
+            self._run = None
 
     def stop(self) -> None:
         """Has the run flush what is in hand and end; may be called at any time, by any thread."""

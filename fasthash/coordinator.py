@@ -18,12 +18,15 @@ from fasthash.fixity import Part, Returned, Root, Task
 from fasthash.heartbeat import Heartbeat
 from fasthash.leasing import Leasing
 from fasthash.manners import Manners
+from fasthash.metrics import Metrics
+from fasthash.opening import announce
 from fasthash.pool import Pool
 from fasthash.progress import Progress
+from fasthash.rates import note_rates
 from fasthash.seat import Seat, Start
 from fasthash.store import leases, reports, runs
 from fasthash.store.catalog import Catalog
-from fasthash.summary import ENDINGS, RunSummary, describe_rates
+from fasthash.summary import ENDINGS, RunSummary
 from fasthash.supply import Supply
 
 log = logging.getLogger("fasthash")
@@ -33,10 +36,6 @@ log = logging.getLogger("fasthash")
 WORKERS_STOP_S = 0.6
 WRITER_STOP_S = 0.8
 LEAVE_S = 0.6
-LIMIT_NOTES = {
-    "resumed": "--limit counts what is planned from now on: ranges planned before come on top",
-    "joined": "--limit changes nothing about a run that others work on",
-}
 # In place of a type where the ledger cannot be asked.
 ALL_TYPES = "(all types)"
 
@@ -49,6 +48,13 @@ class Finished:
     stopped_by: int | None = None
     error: FasthashError | None = None
 
+    @property
+    def exit_status(self) -> int:
+        """Of the command."""
+        if self.error is not None:
+            return self.error.exit_status
+        return self.summary.exit_status if self.stopped_by is None else 128 + self.stopped_by
+
 
 async def run(
     settings: Settings,
@@ -56,6 +62,7 @@ async def run(
     roots: Sequence[Root],
     progress: Progress,
     controls: Controls,
+    metrics: Metrics,
 ) -> Finished:
     """The program: one process's part in a run.
 
@@ -67,17 +74,21 @@ async def run(
         roots: where its files are.
         progress: shown to whoever waits.
         controls: from where it may be stopped.
+        metrics: told to whoever watches.
 
     Raises:
         FasthashError: nothing was begun.
     """
     seat = Seat(settings, catalog, roots)
     try:
+        await survey.tell_history(seat, metrics)
         start = await seat.take()
-        coordinator = Coordinator(seat, start, progress, controls)
+        metrics.opened(start.run_id, start.how, start.started_at)
+        coordinator = Coordinator(seat, start, progress, controls, metrics)
         error = await coordinator.work()
         return Finished(await coordinator.leave(error), coordinator.stopped_by, error)
     finally:
+        controls.detach()
         progress.close()
         seat.close()
 
@@ -85,15 +96,19 @@ async def run(
 class Coordinator:
     """What works side by side while a run goes on."""
 
-    def __init__(self, seat: Seat, start: Start, progress: Progress, controls: Controls) -> None:
+    def __init__(
+        self, seat: Seat, start: Start, progress: Progress, controls: Controls, metrics: Metrics
+    ) -> None:
         self.seat = seat
         self.controls = controls
         self.start = start
         self.supply = Supply(seat.settings.workers)
         self.progress = progress
-        self.commits = Commits(seat.writer_setup(), self.supply)
+        self.commits = Commits(seat.writer_setup(), self.supply, metrics)
         self.manners = Manners(seat.settings.courtesy, seat.gate, seat.ledger)
-        self.heartbeat = Heartbeat(seat, start, self.supply, self.commits, self.manners, progress)
+        self.heartbeat = Heartbeat(
+            seat, start, self.supply, self.commits, self.manners, progress, metrics
+        )
         self.pool = Pool(
             seat.worker_setup(),
             self.supply,
@@ -111,17 +126,8 @@ class Coordinator:
 
     async def work(self) -> FasthashError | None:
         """Leases, hashes and commits until the run is done, stopped, or an error ends it."""
-        log.info(
-            "run %d %s: %d worker%s on %s",
-            self.start.run_id,
-            {"new": "begins", "resumed": "goes on", "joined": "is joined"}[self.start.how],
-            self.seat.settings.workers,
-            "" if self.seat.settings.workers == 1 else "s",
-            self.seat.catalog.key,
-            extra=logs.event("run_opened", run_id=self.start.run_id, how=self.start.how),
-        )
-        if self.start.how != "new" and self.seat.settings.limit is not None:
-            log.warning("%s", LIMIT_NOTES[self.start.how], extra=logs.event("limit"))
+        seat, start = self.seat, self.start
+        announce(start.run_id, start.how, seat.settings, seat.catalog)
         self.controls.attach(self)
         error: FasthashError | None = None
         try:
@@ -147,18 +153,9 @@ class Coordinator:
                     task.cancel()
         except* FasthashError as group:
             error = first_error(group)
-        self._say_what_is_odd()
+        self.heartbeat.tell_metrics()
+        survey.look_for_files(self.heartbeat.others + self.commits.counts, self.seat.roots)
         return error
-
-    def _say_what_is_odd(self) -> None:
-        total = self.heartbeat.others + self.commits.counts
-        if total.scanned and total.no_file == total.scanned:
-            log.warning(
-                "not one of %d files was found beneath %s: is that the right place?",
-                total.scanned,
-                ", ".join(root.path.decode(errors="backslashreplace") for root in self.seat.roots),
-                extra=logs.event("nothing_found", rows=total.scanned),
-            )
 
     async def _drain(self) -> None:
         """What was read is committed; once stopped, it is not waited for for long."""
@@ -173,7 +170,8 @@ class Coordinator:
         """By plan: no new file; those in hand are finished."""
         if not self.supply.stopped:
             self.ended_for = reason
-            log.info("%s: finishing what is in hand", ENDINGS[reason], extra=logs.event("ending"))
+            event = logs.event("ending", reason=reason)
+            log.info("%s: finishing what is in hand", ENDINGS[reason], extra=event)
             self.seat.gate.end()
             self.supply.stop()
 
@@ -208,15 +206,13 @@ class Coordinator:
 
     def tell(self) -> None:
         """Logs what every worker is doing."""
-        for line in self.heartbeat.lines():
-            log.info("%s", line, extra=logs.event("activity"))
+        self.heartbeat.tell()
 
     def set_rates(self, bytes_per_s: float, files_per_s: float) -> None:
         """Reads at these rates from now on; 0 is for none."""
         if self.seat.host_rate is not None:
             self.seat.host_rate.set_rates(bytes_per_s, files_per_s)
-            rates = describe_rates(bytes_per_s, files_per_s)
-            log.info("the rate is %s now", rates, extra=logs.event("rate"))
+            note_rates(bytes_per_s, files_per_s)
 
     def stop(self, number: int) -> None:
         """For a signal. Once: no new units, what is in hand is flushed. Twice: at once."""
@@ -226,7 +222,8 @@ class Coordinator:
             os._exit(128 + number)  # the kernel takes the writer along; nobody thinks we live
         self.stopped_by = number
         self._stopping.set()
-        log.info("stopping: committing what is in hand", extra=logs.event("stopping"))
+        event = logs.event("stopping", signal=number)
+        log.info("stopping: committing what is in hand", extra=event)
         self.supply.stop()
         self.pool.stop()
 
@@ -256,7 +253,10 @@ class Coordinator:
             if leaving.done() and leaving.exception() is None:
                 return leaving.result()
             leaving.cancel()
-            log.warning("the database did not answer in time; the leases run out by themselves")
+            log.warning(
+                "the database did not answer in time; the leases run out by themselves",
+                extra=logs.event("not_released", seconds=LEAVE_S),
+            )
         return self._own_summary()
 
     def _own_summary(self) -> RunSummary:

@@ -102,6 +102,7 @@ class DryRun:
         except* FasthashError as group:
             error = first_error(group)  # raised in here, it would come out in a group again
         finally:
+            self.controls.detach()
             self.progress.close()
             self.desk.close()
             os.unlink(self.host_rate.path)
@@ -188,7 +189,13 @@ class DryRun:
                     task.stored_sha256,
                     (result.sha256 or b"").hex(),
                     task.path,
-                    extra=logs.event("drift", row_id=task.row_id, path=task.path),
+                    extra=logs.event(
+                        "dry_run_drift",
+                        row_id=task.row_id,
+                        path=task.path,
+                        old_hash=task.stored_sha256,
+                        new_hash=(result.sha256 or b"").hex(),
+                    ),
                 )
         self.by_type[self._types[part.range_no]] += counts
 

@@ -63,6 +63,18 @@ class Known(NamedTuple):
     xxh3: bytes | None = None
 
 
+class Why(StrEnum):
+    """What holds a run."""
+
+    WINDOW = "window"
+    PAUSE_FILE = "pause_file"
+    IO_PRESSURE = "io_pressure"
+    REPLICATION_LAG = "replication_lag"
+    WAL_BACKLOG = "wal_backlog"
+    ROOT_GONE = "root_gone"
+    LEASES = "leases"
+
+
 class Task(NamedTuple):
     """One row as a worker gets it (a tuple: a million of them are made and sent).
 

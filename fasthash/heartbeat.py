@@ -9,15 +9,17 @@ from typing import Any
 
 from fasthash import logs
 from fasthash.commits import Commits
-from fasthash.fixity import Counts, RootGone
+from fasthash.fixity import Counts, RootGone, Why
 from fasthash.lease import SAMPLE_EVERY_S, SEEN_EVERY_S, LeaseClock
-from fasthash.manners import Manners
+from fasthash.manners import Hold, Manners
+from fasthash.metrics import Metrics, Moment
 from fasthash.pool import Pool
 from fasthash.process import Child
 from fasthash.progress import Position, Progress
+from fasthash.rates import note_rates
 from fasthash.seat import Seat, Start
 from fasthash.store import leases, reports, runs
-from fasthash.summary import describe_rates, human_bytes, human_seconds
+from fasthash.summary import human_bytes, human_seconds
 from fasthash.supply import Supply
 
 log = logging.getLogger("fasthash")
@@ -36,6 +38,7 @@ class Heartbeat:
         commits: Commits,
         manners: Manners,
         progress: Progress,
+        metrics: Metrics,
     ) -> None:
         self.seat = seat
         self.manners = manners
@@ -43,11 +46,14 @@ class Heartbeat:
         self.supply = supply
         self.commits = commits
         self.progress = progress
+        self.metrics = metrics
         self.pool: Pool | None = None
         self.others = start.counts  # what the run came to without this process
         self.rows_expected = start.rows_expected
         self._clock = LeaseClock(seat.settings.lease_ttl_s, time.monotonic())
-        self._missing_root: str | None = None
+        self.hold: Hold | None = None
+        self._missing_root: Hold | None = None
+        self._drifted = -1  # of which the metrics know
         self._stuck: str | None = None
 
     async def beat(self) -> None:
@@ -75,7 +81,8 @@ class Heartbeat:
 
     def look(self) -> None:
         """Holds the run where something holds it."""
-        self.supply.hold(self._reason_to_hold())
+        self.hold = self._find_hold()
+        self.supply.hold(None if self.hold is None else self.hold.reason)
 
     async def show(self) -> None:
         """Shows the progress, and what holds it, until cancelled."""
@@ -91,6 +98,7 @@ class Heartbeat:
                     self._stuck,
                 )
             )
+            self.tell_metrics()
             await asyncio.sleep(SHOW_EVERY_S)
 
     def _obey(self, orders: dict[str, Any]) -> None:
@@ -99,7 +107,7 @@ class Heartbeat:
             pairs = zip(self.seat.host_rate.rates, orders["rates"], strict=True)
             rates = [old if new is None else new for old, new in pairs]
             self.seat.host_rate.set_rates(*rates)
-            log.info("the rate is %s now", describe_rates(*rates), extra=logs.event("rate"))
+            note_rates(*rates)
         self._orders = orders
 
     async def report(self) -> None:
@@ -117,17 +125,29 @@ class Heartbeat:
         total = sum(by_type.values(), Counts()).as_tuple()
         own = self.commits.counts.as_tuple()
         self.others = Counts(*(max(0, a - b) for a, b in zip(total, own, strict=True)))
+        await self._tell_counts(by_type)
+
+    async def _tell_counts(self, by_type: dict[str | None, Counts]) -> None:
+        """Tells the metrics what the run has come to; its drifts only where there are more."""
+        self.metrics.counted(by_type)
+        drifted = sum(counts.drifted for counts in by_type.values())
+        if self.metrics.wanted and drifted != self._drifted:
+            seat, self._drifted = self.seat, drifted
+            kinds = await seat.pulse.call(reports.count_drifts, seat.run_id)
+            waiting = await seat.pulse.call(reports.open_drifts, seat.catalog.key)
+            self.metrics.drifted(kinds, waiting)
 
     def root_gone(self, message: RootGone) -> None:
         """A worker found a root missing: hold, and say so."""
         if self._missing_root is None:
-            self._missing_root = f"root {message.root} is gone: {message.detail}"
+            text = f"root {message.root} is gone: {message.detail}"
+            self._missing_root = Hold(Why.ROOT_GONE, text)
             log.error(
                 "%s; holding until it is back",
-                self._missing_root,
+                text,
                 extra=logs.event("root_gone", root=message.root, detail=message.detail),
             )
-        self.supply.hold(self._missing_root)
+        self.look()
 
     async def _renew(self) -> None:
         seat, supply = self.seat, self.supply
@@ -157,27 +177,66 @@ class Heartbeat:
             log.info("the root is back; going on", extra=logs.event("root_back"))
             self._missing_root = None
 
-    def _reason_to_hold(self) -> str | None:
+    def _find_hold(self) -> Hold | None:
         if self._missing_root is not None:
             return self._missing_root
         if not self._clock.may_hand_out(time.monotonic()):
-            return "the leases cannot be renewed"
-        hold = self.manners.look()
-        return hold.reason if hold is not None else None
+            return Hold(Why.LEASES, "the leases cannot be renewed")
+        return self.manners.look()
 
-    def lines(self) -> list[str]:
-        """What goes on, for a person: a line for the run and one for each worker."""
+    def tell(self) -> None:
+        """What goes on, as log lines: one for the run and one for each worker."""
         facts = self._facts()
-        counts = self.others + self.commits.counts
-        state = f"held: {facts['held']}" if facts["held"] else "at work"
-        found = [f"run {self.seat.run_id}: {counts.scanned:,} rows, {state}"]
+        rows = (self.others + self.commits.counts).scanned
+        log.info(
+            "run %d: %s rows, %s",
+            self.seat.run_id,
+            f"{rows:,}",
+            f"held: {facts['held']}" if facts["held"] else "at work",
+            extra=logs.event("activity", rows_scanned=rows, held=facts["held"]),
+        )
         for worker in facts["workers"]:
             file = "idle"
             if "path" in worker:
                 read = human_bytes(worker["read_bytes"])
                 file = f"{read} in {human_seconds(worker['seconds'])} of {worker['path']}"
-            found.append(f"worker {worker['pid']}: {file}")
-        return found
+            log.info(
+                "worker %d: %s",
+                worker["pid"],
+                file,
+                extra=logs.event(
+                    "worker_activity",
+                    pid=worker["pid"],
+                    path=worker.get("path"),
+                    seconds=worker.get("seconds"),
+                    read_bytes=worker.get("read_bytes"),
+                ),
+            )
+
+    def tell_metrics(self) -> None:
+        """Tells the metrics what goes on now."""
+        if self.metrics.wanted:
+            self.metrics.show(self._moment())
+
+    def _moment(self) -> Moment:
+        seat, commits, pool = self.seat, self.commits, self.pool
+        desks = (seat.ledger, seat.pulse, seat.counter)
+        reconnects = {desk.session.purpose: desk.session.reconnects for desk in desks}
+        return Moment(
+            read_bytes=commits.read_bytes + (pool.read_bytes() if pool else 0),
+            rows_expected=self.rows_expected,
+            rows_queued=self.supply.queued_rows,
+            rows_unsettled=commits.unsettled_rows,
+            leases=len(self.supply.holdings),
+            leases_until_s=self._clock.renewed_at_s + self._clock.ttl_s,
+            workers=pool.states() if pool else {},
+            oldest_read_since_s=pool.oldest_read_since_s() if pool else None,
+            rates=seat.host_rate.rates if seat.host_rate is not None else (0.0, 0.0),
+            held=self.hold.why if self.hold is not None else None,
+            worker_deaths=pool.deaths if pool else 0,
+            writer_deaths=commits.deaths,
+            reconnects={**reconnects, "writer": commits.reconnects},
+        )
 
     def _facts(self) -> dict[str, Any]:
         workers = []

@@ -43,6 +43,7 @@ class WorkerSetup:
     nice: int = 0
     ionice: str | None = None
     host_rate_path: str | None = None
+    run_id: int | None = None
 
 
 class RootMissingError(Exception):

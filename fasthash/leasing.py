@@ -102,7 +102,12 @@ class Leasing:
                 leased.range_no,
                 leased.attempts,
                 keep,
-                extra=logs.event("range_narrowed", range_no=leased.range_no, rows=keep),
+                extra=logs.event(
+                    "range_narrowed",
+                    range_no=leased.range_no,
+                    attempts=leased.attempts,
+                    rows=keep,
+                ),
             )
             seat = self.seat
             narrowed = await seat.ledger.call(

@@ -31,6 +31,11 @@ _UNSAFE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | 
 _SURROGATES = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
 _CLEAN = {**_UNSAFE, **_SURROGATES}
 
+# PIPE_BUF: what a pipe takes whole, so that the lines of several processes do not mix in it.
+JSON_LINE_BYTES = 4096
+_CUT_MESSAGE = 200
+_bound: dict[str, object] = {}
+
 
 def printable(text: str) -> str:
     """The text with control characters escaped, so that it is one harmless line."""
@@ -53,22 +58,43 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time`, `level`, `event`, `message` and the event's own fields."""
+    """One JSON object a line: `time`, `level`, `event`, `message`, what is bound, its fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
         fields: dict[str, Any] = getattr(record, "fields", {})
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        return json.dumps(
+        return _line(
             {
                 "time": f"{stamp}.{int(record.msecs):03d}Z",
                 "level": record.levelname,
                 "event": getattr(record, "event", "message"),
                 "message": record.getMessage(),
+                **_bound,
                 **fields,
-            },
-            default=str,
+            }
         )
+
+
+def _line(facts: dict[str, Any]) -> str:
+    """The facts as JSON, the longest of them shortened and named in `cut` if it is too long."""
+    line = json.dumps(facts, default=str)
+    if len(line) < JSON_LINE_BYTES:
+        return line
+    facts = dict(facts)
+    cut: list[str] = []
+    facts["message"] = _shortened(facts["message"], _CUT_MESSAGE)
+    while len(line := json.dumps({**facts, "cut": cut}, default=str)) >= JSON_LINE_BYTES:
+        longest = max(facts, key=lambda name: len(json.dumps(facts[name], default=str)))
+        value = facts[longest] if isinstance(facts[longest], str) else str(facts[longest])
+        facts[longest] = _shortened(value, len(value) // 2)
+        if longest not in cut:
+            cut.append(longest)
+    return line
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 class LineHandler(logging.StreamHandler[Any]):
@@ -98,6 +124,22 @@ def set_up(log_format: str, level: int = logging.INFO) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(level)
     logger.propagate = False
+
+
+def level() -> int:
+    """The least level shown."""
+    return logging.getLogger("fasthash").level
+
+
+def is_json() -> bool:
+    """Whether the package's log is set up to be JSON."""
+    handlers = logging.getLogger("fasthash").handlers
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in handlers)
+
+
+def bind(**fields: object) -> None:
+    """Fields that every JSON line of this process has from now on."""
+    _bound.update(fields)
 
 
 def event(name: str, **fields: object) -> dict[str, object]:

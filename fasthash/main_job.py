@@ -13,6 +13,7 @@ from fasthash.coordinator import Finished
 from fasthash.dryrun import DryRun
 from fasthash.errors import PreflightFailed
 from fasthash.fixity import Root
+from fasthash.metrics import NO_METRICS, Metrics
 from fasthash.progress import Progress
 from fasthash.resolver import check_resolver
 from fasthash.store import preflight, session, strain
@@ -20,13 +21,16 @@ from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
 
 
-def run_job(settings: Settings, progress: Progress, controls: Controls) -> Finished:
+def run_job(
+    settings: Settings, progress: Progress, controls: Controls, metrics: Metrics = NO_METRICS
+) -> Finished:
     """Checks everything that can be checked, then runs.
 
     Args:
         settings: what to do.
         progress: shown to whoever waits.
         controls: from where it may be stopped.
+        metrics: told to whoever watches; a dry run has none.
 
     Raises:
         FasthashError: nothing was begun.
@@ -39,7 +43,7 @@ def run_job(settings: Settings, progress: Progress, controls: Controls) -> Finis
         settings = replace(settings, workers=disks.best_workers(roots, cores, settings.disk))
     if settings.dry_run:
         return asyncio.run(DryRun(settings, catalog, roots, progress, controls).run())
-    return asyncio.run(coordinator.run(settings, catalog, roots, progress, controls))
+    return asyncio.run(coordinator.run(settings, catalog, roots, progress, controls, metrics))
 
 
 def check(settings: Settings) -> tuple[Catalog, list[Root]]:

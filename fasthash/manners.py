@@ -12,6 +12,7 @@ from datetime import UTC, datetime, tzinfo
 from fasthash import clock, logs, windows
 from fasthash.config import Courtesy
 from fasthash.desk import Desk
+from fasthash.fixity import Why
 from fasthash.gate import Gate
 from fasthash.limits import Lag
 from fasthash.store import strain
@@ -29,8 +30,9 @@ LOOK_AT_DISKS_EVERY_S = 1.0
 class Hold:
     """Why nothing is read, and whether that may take so long that leases are given back."""
 
-    reason: str
-    is_long: bool
+    why: Why
+    reason: str  # for a person
+    is_long: bool = False
 
 
 class Manners:
@@ -48,8 +50,9 @@ class Manners:
         self.desk = desk
         self.hold: Hold | None = None
         self._zone = windows.find_zone(courtesy.timezone)
-        self._pressure: str | None = None
-        self._strain: str | None = None
+        self._held_since_s = 0.0
+        self._pressure: Hold | None = None
+        self._strain: Hold | None = None
         self._looked_at_disks_s = 0.0
 
     async def watch_database(self) -> None:
@@ -65,9 +68,11 @@ class Manners:
                 lag.seconds(time.monotonic(), found.written, found.replayed),
             )
             if most_lag_s and lag_s > most_lag_s:
-                self._strain = f"replication lags {human_seconds(lag_s)} behind"
+                text = f"replication lags {human_seconds(lag_s)} behind"
+                self._strain = Hold(Why.REPLICATION_LAG, text)
             elif most_backlog and found.wal_backlog > most_backlog:
-                self._strain = f"{found.wal_backlog} WAL segments wait for the archiver"
+                text = f"{found.wal_backlog} WAL segments wait for the archiver"
+                self._strain = Hold(Why.WAL_BACKLOG, text)
             await asyncio.sleep(LOOK_AT_DATABASE_EVERY_S)
 
     def look(self) -> Hold | None:
@@ -77,28 +82,40 @@ class Manners:
         closes_at_s = opening.until.timestamp() if opening.is_open and opening.until else 0.0
         self.gate.set(paused=found is not None, closes_at_s=closes_at_s)
         if (found and found.reason) != (self.hold and self.hold.reason):
-            if found is not None:
-                log.info("held: %s", found.reason, extra=logs.event("held", reason=found.reason))
-            else:
-                log.info("going on", extra=logs.event("going_on"))
+            self._say(found)
         self.hold = found
         return found
+
+    def _say(self, found: Hold | None) -> None:
+        now_s = time.monotonic()
+        if self.hold is None:
+            self._held_since_s = now_s
+        if found is not None:
+            log.info(
+                "held: %s",
+                found.reason,
+                extra=logs.event("held", why=str(found.why), reason=found.reason),
+            )
+        else:
+            seconds = round(now_s - self._held_since_s, 1)
+            log.info("going on", extra=logs.event("going_on", seconds=seconds))
 
     def _find(self, opening: Opening) -> Hold | None:
         found = told_to_wait(self.courtesy.pause_file, opening, self._zone)
         if found is not None:
             return found
         if self._strain is not None:
-            return Hold(self._strain, is_long=False)
+            return self._strain
         self._look_at_disks()
-        return None if self._pressure is None else Hold(self._pressure, is_long=False)
+        return self._pressure
 
     def _look_at_disks(self) -> None:
         most, now_s = self.courtesy.most_io_pressure, time.monotonic()
         if not most or now_s - self._looked_at_disks_s < LOOK_AT_DISKS_EVERY_S:
             return
         self._looked_at_disks_s = now_s
-        self._pressure = too_much_pressure(most)
+        text = too_much_pressure(most)
+        self._pressure = None if text is None else Hold(Why.IO_PRESSURE, text)
 
 
 def told_to_wait(pause_file: str | None, opening: Opening, zone: tzinfo) -> Hold | None:
@@ -112,9 +129,9 @@ def told_to_wait(pause_file: str | None, opening: Opening, zone: tzinfo) -> Hold
     if not opening.is_open:
         until = opening.until.astimezone(zone) if opening.until else None
         when = f" until {until:%Y-%m-%d %H:%M %Z}" if until else ""
-        return Hold(f"outside the window{when}", is_long=True)
+        return Hold(Why.WINDOW, f"outside the window{when}", is_long=True)
     if pause_file is not None and os.path.lexists(pause_file):
-        return Hold(f"paused by {pause_file}", is_long=True)
+        return Hold(Why.PAUSE_FILE, f"paused by {pause_file}", is_long=True)
     return None
 
 

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 
 from fasthash import logs
+from fasthash.config import Settings
 from fasthash.errors import ConfigError, OtherRunUnfinished
 from fasthash.store import leases, runs
 from fasthash.store.catalog import Catalog
@@ -14,6 +15,11 @@ from fasthash.store.runs import OpenRun, RunIdentity
 from fasthash.store.session import Connection
 
 log = logging.getLogger("fasthash")
+
+LIMIT_NOTES = {
+    "resumed": "--limit counts what is planned from now on: ranges planned before come on top",
+    "joined": "--limit changes nothing about a run that others work on",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,27 @@ def open_run(
         return Opened(found.run_id, "resumed")
 
 
+def announce(run_id: int, how: str, settings: Settings, catalog: Catalog) -> None:
+    """Says which run this is, and what of the settings changes nothing about it."""
+    log.info(
+        "run %d %s: %d worker%s on %s",
+        run_id,
+        {"new": "begins", "resumed": "goes on", "joined": "is joined"}[how],
+        settings.workers,
+        "" if settings.workers == 1 else "s",
+        catalog.key,
+        extra=logs.event(
+            "run_opened",
+            how=how,
+            kind=settings.kind,
+            catalog=catalog.key,
+            workers=settings.workers,
+        ),
+    )
+    if how != "new" and settings.limit is not None:
+        log.warning("%s", LIMIT_NOTES[how], extra=logs.event("limit_ignored", how=how))
+
+
 def _what(run: RunIdentity) -> tuple[object, ...]:
     return (run.kind, sorted(run.types), run.algorithm, run.since, run.sample, run.missing)
 
@@ -85,7 +112,12 @@ def check_same(found: OpenRun, wanted: RunIdentity) -> None:
                 found.run_id,
                 theirs.resolver or "(none)",
                 wanted.resolver or "(none)",
-                extra=logs.event("other_resolver", before=theirs.resolver, now=wanted.resolver),
+                extra=logs.event(
+                    "other_resolver",
+                    run_id=found.run_id,
+                    before=theirs.resolver,
+                    now=wanted.resolver,
+                ),
             )
         return
     what = [theirs.kind, ", ".join(theirs.types) or "all types", theirs.algorithm]

@@ -17,6 +17,9 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d)?\s*")
 _SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+DEFAULT_ADDRESS = "127.0.0.1"
+MOST_PORT = 65_535
+_LISTEN = re.compile(r"\s*(?:(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]]+)):)?(\d{1,5})\s*", re.ASCII)
 _IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
 
@@ -144,6 +147,18 @@ def parse_budget(text: str) -> int:
     if not size_bytes:
         raise ConfigError(f"a budget of {text} allows nothing to be read")
     return size_bytes
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Address and port from `9188`, `0.0.0.0:9188` or `[::1]:9188`.
+
+    Raises:
+        ConfigError: the text is neither.
+    """
+    match = _LISTEN.fullmatch(text)
+    if match is None or int(match[3]) > MOST_PORT:
+        raise ConfigError(f"{text!r} is no place to listen at: write 9188 or 0.0.0.0:9188")
+    return match[1] or match[2] or DEFAULT_ADDRESS, int(match[3])
 
 
 def parse_share(text: str) -> float:

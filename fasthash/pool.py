@@ -7,9 +7,9 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from fasthash import logs, parts
+from fasthash.crew import InFlight, Worker
 from fasthash.errors import WorkersFailed
 from fasthash.fixity import Part, Returned, RootGone, Task, Unit
 from fasthash.gate import Gate
@@ -28,67 +28,7 @@ IDLE_DEATHS_AT_MOST = 5
 # How long a worker that has to end may take.
 BURIAL_S = 1.0
 STOPPED_BURIAL_S = 0.3
-# A file without a byte for so long is named in progress and status, and waited for by its worker
-# alone: the rest of its unit goes to others.
-STUCK_AFTER_S = 5.0
-
 Deliver = Callable[[Part, Sequence[Task]], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class InFlight:
-    """A unit that a worker has, or what is left of it: the rows from `first` on as it got them."""
-
-    unit: Unit
-    first: int = 0
-    answered: int = 0  # of the rows as it got them
-
-    @property
-    def done(self) -> int:
-        """How many rows of the unit are delivered."""
-        return max(0, min(self.answered - self.first, len(self.unit.tasks)))
-
-    def index(self, activity: Activity) -> int | None:
-        """The task of the unit that the worker is in."""
-        index = activity.index - self.first
-        ours = activity.unit_no == self.unit.unit_no and 0 <= index < len(self.unit.tasks)
-        return index if ours else None
-
-
-class Worker:
-    """One worker process and the units it has."""
-
-    def __init__(self, process: Child, slot: Slot) -> None:
-        self.process = process
-        self.slot = slot
-        self.units: dict[int, InFlight] = {}
-        self.busy_since_s = time.monotonic()
-        self.stuck = False  # it gets no further unit; the row it is in is waited for
-        self.replaced = False  # another has its place
-        self._seen: Activity | None = None
-        self._seen_at_s = 0.0
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self.process.process.pid
-
-    def current(self) -> tuple[Activity, Task] | None:
-        """The file it is in."""
-        activity = self.slot.activity()
-        held = self.units.get(activity.unit_no) if activity is not None else None
-        if activity is None or held is None:
-            return None
-        index = held.index(activity)
-        return None if index is None else (activity, held.unit.tasks[index])
-
-    def waits_for(self) -> Task | None:
-        """The file it has been in for long without a byte; to be asked a few times a second."""
-        current = self.current()
-        now_s = time.monotonic()
-        if current is None or current[0] != self._seen:
-            self._seen, self._seen_at_s = current[0] if current else None, now_s
-        return current[1] if current and now_s - self._seen_at_s > STUCK_AFTER_S else None
 
 
 class Pool:
@@ -121,6 +61,7 @@ class Pool:
         self.workers: dict[int, Worker] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._numbers = itertools.count()
+        self.deaths = 0
         self._idle_deaths = 0
 
     async def run(self) -> None:
@@ -148,6 +89,18 @@ class Pool:
         """What was read so far of the files that workers are in: those may be large."""
         activities = [worker.slot.activity() for worker in self.workers.values()]
         return sum(activity.read_bytes for activity in activities if activity is not None)
+
+    def states(self) -> dict[str, int]:
+        """How many workers are busy, idle, or stuck in a file that gives no byte."""
+        found = {"busy": 0, "idle": 0, "stuck": 0}
+        for worker in self.workers.values():
+            found["stuck" if worker.stuck else "busy" if worker.units else "idle"] += 1
+        return found
+
+    def oldest_read_since_s(self) -> float | None:
+        """When the file that is being read for longest was begun, in seconds since the epoch."""
+        activities = [worker.slot.activity() for worker in self.workers.values()]
+        return min((activity.since_s for activity in activities if activity), default=None)
 
     def _leave_alone(self, worker: Worker) -> None:
         """Takes back all but the row that a worker is in, and puts another in its place."""
@@ -285,6 +238,7 @@ class Pool:
         worker.slot.close()
 
     def _report_death(self, worker: Worker, status: int, activity: Activity | None) -> None:
+        self.deaths += 1
         current = worker.current()
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         log.warning(
@@ -292,7 +246,13 @@ class Pool:
             worker.pid,
             how,
             f" while reading {current[1].path}" if current else "",
-            extra=logs.event("worker_died", pid=worker.pid, how=how),
+            extra=logs.event(
+                "worker_died",
+                pid=worker.pid,
+                how=how,
+                row_id=current[1].row_id if current else None,
+                path=current[1].path if current else None,
+            ),
         )
         if activity is None:
             self._idle_deaths += 1

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from fasthash import disks
+from fasthash import disks, logs
 from fasthash.config import Scrub, Settings
 from fasthash.desk import Desk
 from fasthash.errors import PreflightFailed
@@ -43,6 +44,7 @@ class Start:
     rows_expected: int | None
     only_unmet: bool
     orders: dict[str, Any]
+    started_at: datetime
 
 
 class Seat:
@@ -87,6 +89,7 @@ class Seat:
             older_than_s=settings.scrub.older_than_s if settings.scrub else 0.0,
         )
         self.run_id = opened.run_id
+        logs.bind(run_id=self.run_id)
         self.holder_id = await self.ledger.call(leases.add_holder, self.run_id, host, os.getpid())
         await self.pulse.call(leases.live_holders, self.run_id)  # connects
         run = await self.ledger.call(reports.read_run, self.run_id)
@@ -100,7 +103,13 @@ class Seat:
         total = sum(counts.values(), Counts())
         only_unmet = self.due.is_scrub or run["pass_no"] > 0
         return Start(
-            opened.run_id, opened.how, total, run["rows_expected"], only_unmet, run["orders"]
+            opened.run_id,
+            opened.how,
+            total,
+            run["rows_expected"],
+            only_unmet,
+            run["orders"],
+            run["started_at"],
         )
 
     def _share_rate(self, run: dict[str, Any], how: str) -> None:
@@ -131,7 +140,7 @@ class Seat:
         """What workers are told: nothing of the database."""
         setup = worker_setup(self.settings, self.roots)
         path = self.host_rate.path if self.host_rate is not None else None
-        return replace(setup, host_rate_path=path)
+        return replace(setup, host_rate_path=path, run_id=self.run_id)
 
     def writer_setup(self) -> WriterSetup:
         """What the writer is told."""
@@ -146,7 +155,8 @@ class Seat:
             settings.blake3,
             settings.precheck == "xxh3",
         )
-        return WriterSetup(settings.dsn, settings.db_timeout_s, target, settings.log_format)
+        form, level = settings.log_format, logs.level()
+        return WriterSetup(settings.dsn, settings.db_timeout_s, target, form, level)
 
     def close(self) -> None:
         """Gives up the connections; a server that does not answer is not waited for long."""

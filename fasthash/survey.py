@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from fasthash import logs
-from fasthash.fixity import Counts
+from fasthash.fixity import Counts, Root
 from fasthash.freshness import Freshness, verified_by
+from fasthash.metrics import Metrics
 from fasthash.parsing import marker_text
 from fasthash.seat import Seat, Start
 from fasthash.store import reports, rows, runs, states
@@ -54,6 +56,25 @@ async def look_at_digests(seat: Seat) -> None:
             "what it was; --algorithm sha256,blake3 makes both",
             extra=logs.event("blake3_left"),
         )
+
+
+def look_for_files(total: Counts, roots: Sequence[Root]) -> None:
+    """Says so where not one file was found: the roots may be the wrong ones."""
+    if total.scanned and total.no_file == total.scanned:
+        names = [root.path.decode(errors="backslashreplace") for root in roots]
+        log.warning(
+            "not one of %d files was found beneath %s: is that the right place?",
+            total.scanned,
+            ", ".join(names),
+            extra=logs.event("nothing_found", rows=total.scanned, roots=names),
+        )
+
+
+async def tell_history(seat: Seat, metrics: Metrics) -> None:
+    """Tells the metrics what earlier runs have left; before this one is opened."""
+    if metrics.wanted:
+        settings, key = seat.settings, seat.catalog.key
+        metrics.remembered(*await seat.ledger.call(reports.read_history, key, settings.kind))
 
 
 async def note_freshness(

@@ -52,15 +52,21 @@ class WriterSetup:
     db_timeout_s: float
     target: Target
     log_format: str
+    log_level: int
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Parts that are settled: committed, committed before, or fenced off (named apart, too)."""
+    """Parts that are settled: committed, committed before, or fenced off (named apart, too).
+
+    `seconds` it took to settle them, `reconnects` to the database since the receipt before.
+    """
 
     part_nos: tuple[int, ...]
     counts: Counts
-    fenced: frozenset[int] = frozenset()
+    fenced: frozenset[int]
+    seconds: float
+    reconnects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +215,24 @@ def _log_drift(found: dict[str, Any]) -> None:
         found["kind"],
         found["resolution"],
         found["path"],
-        extra=logs.event("drift", **found, file_mtime=mtime),
+        extra=logs.event(
+            "drift",
+            row_id=found["row_id"],
+            artifact_type=found["artifact_type"],
+            path=found["path"],
+            kind=found["kind"],
+            resolution=found["resolution"],
+            old_hash=found["old_hash"],
+            new_hash=found["new_hash"],
+            old_size=found["old_size"],
+            new_size=found["new_size"],
+            file_mtime=mtime,
+            mtime_ns=found["mtime_ns"],
+            ctime_ns=found["ctime_ns"],
+            old_mtime_ns=found["old_mtime_ns"],
+            old_ctime_ns=found["old_ctime_ns"],
+            old_marker=found["old_marker"],
+        ),
     )
 
 
@@ -240,14 +263,17 @@ def main() -> None:
     setup: WriterSetup | None = wire.read(source)
     if setup is None:
         return
-    logs.set_up(setup.log_format)
+    logs.set_up(setup.log_format, setup.log_level)
+    logs.bind(run_id=setup.target.run_id)
     writer = Writer(setup)
     # A thread unpacks what comes in while the main thread waits for the database.
     parts: queue.Queue[Part | None] = queue.Queue(QUEUED_PARTS)
     threading.Thread(target=_receive, args=(source, parts), daemon=True).start()
     try:
         for batch in _batches(parts):
+            began_s, reconnects = time.monotonic(), writer.session.reconnects
             settled = writer.settle(batch)
+            seconds = time.monotonic() - began_s
             if settled.fenced:
                 rows = sum(p.rows for p in batch if p.part_no in settled.fenced)
                 log.warning(
@@ -256,7 +282,9 @@ def main() -> None:
                     extra=logs.event("fenced", rows=rows),
                 )
             names = tuple(p.part_no for p in batch)
-            wire.write(sink, Receipt(names, settled.counts, settled.fenced))
+            reconnects = writer.session.reconnects - reconnects
+            receipt = Receipt(names, settled.counts, settled.fenced, seconds, reconnects)
+            wire.write(sink, receipt)
         writer.session.close()
     except DatabaseLost as error:
         wire.write(sink, Lost(str(error)))

@@ -196,6 +196,26 @@ BREAKS = {
         '_SECRET_PREFIXES = ("PG", "FASTHASH_DSN")', '_SECRET_PREFIXES = ("NONE",)',
         A + "test_security.py",
     ),
+    "whole": Break(
+        "a metrics file is always whole", "exporter.py",
+        "os.replace(beside, self.path)", 'open(self.path, "wb").write(content)',
+        A + "test_metrics.py::test_the_file_is_whole_whenever_it_is_read",
+    ),
+    "monotone": Break(
+        "counters never fall", "exposition.py",
+        "max(value, known.get(labels, 0.0))", "value",
+        "tests/unit/test_exposition.py",
+    ),
+    "group": Break(
+        "a run leaves what the metrics file says of scrubs", "exporter.py",
+        "group != self.told.common and None not in group", "False",
+        A + "test_metrics.py::test_a_run_and_a_scrub_share_a_file",
+    ),
+    "lines": Break(
+        "JSON lines of several processes do not mix", "logs.py",
+        "JSON_LINE_BYTES = 4096", "JSON_LINE_BYTES = 40960",
+        A + "test_log_lines.py::test_lines_stay_whole_whatever_dies",
+    ),
 }  # fmt: skip
 
 

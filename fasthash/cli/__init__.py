@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -154,13 +155,17 @@ def _terminated(number: int, _frame: object) -> None:
 
 
 def _complain(message: str, status: int) -> int:
+    from fasthash import logs  # noqa: PLC0415
     from fasthash.colour import Style, is_wanted, paint  # noqa: PLC0415
-    from fasthash.logs import printable  # noqa: PLC0415
 
     sys.stdout.flush()
-    in_colour = is_wanted(sys.stderr)
-    who = paint("fasthash:", Style.BAD) if in_colour else "fasthash:"
-    click.echo(f"{who} {printable(message)}", err=True, color=in_colour)
+    if logs.is_json():
+        log = logging.getLogger("fasthash")
+        log.error("%s", message, extra=logs.event("error", exit_status=status))
+    else:
+        in_colour = is_wanted(sys.stderr)
+        who = paint("fasthash:", Style.BAD) if in_colour else "fasthash:"
+        click.echo(f"{who} {logs.printable(message)}", err=True, color=in_colour)
     return status
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -11,11 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fasthash import logs
+from fasthash.cli.metrics import start_metrics, tell_end, tell_failure
 from fasthash.cli.options import find_dsn, reload_rates, set_up_logs, settings_from
 from fasthash.errors import ConfigError
+from fasthash.fixity import Outcome
 
 if TYPE_CHECKING:
+    from fasthash.coordinator import Finished
     from fasthash.summary import RunSummary
+
+log = logging.getLogger("fasthash")
 
 
 def work(values: dict[str, Any]) -> None:
@@ -25,21 +32,56 @@ def work(values: dict[str, Any]) -> None:
     from fasthash.cli.progress import choose_progress  # noqa: PLC0415
     from fasthash.controls import Signals  # noqa: PLC0415
     from fasthash.main_job import run_job  # noqa: PLC0415
+    from fasthash.metrics import NO_METRICS  # noqa: PLC0415
 
     settings = settings_from(values, find_dsn(values["dsn"], make=False))
+    metrics = start_metrics(values, settings)
     progress = choose_progress(quiet=values["quiet"], log_format=settings.log_format)
-    finished = run_job(settings, progress, Signals(reload_rates(click.get_current_context())))
+    controls = Signals(reload_rates(click.get_current_context()))
+    try:
+        finished = run_job(settings, progress, controls, metrics or NO_METRICS)
+    except Exception as error:
+        if metrics is not None:
+            tell_failure(metrics, error)
+        raise
     _end_at_once_when_told()
+    if metrics is not None:
+        tell_end(metrics, finished)
+    if logs.is_json() or not sys.stdout.isatty():
+        _log_end(finished)  # on a terminal the summary follows
     unshown = _show(finished.summary, as_json=values["as_json"])
     if finished.error is not None:
         raise finished.error from unshown
     if finished.stopped_by is not None:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(128 + finished.stopped_by)  # a thread may still wait for a dead database
+        os._exit(finished.exit_status)  # a thread may still wait for a dead database
     if unshown is not None:
         raise unshown
-    click.get_current_context().exit(finished.summary.exit_status)
+    click.get_current_context().exit(finished.exit_status)
+
+
+def _log_end(finished: Finished) -> None:
+    """For whoever reads the log alone: how it ended, and what it came to."""
+    summary, total = finished.summary, finished.summary.total
+    log.info(
+        "%s %s: %s rows, exit status %d",
+        "the dry run is" if summary.dry_run else f"run {summary.run_id} is",
+        summary.state,
+        f"{total.scanned:,}",
+        finished.exit_status,
+        extra=logs.event(
+            "run_ended",
+            state=summary.state,
+            ended_for=summary.ended_for,
+            exit_status=finished.exit_status,
+            seconds=round(summary.seconds, 3),
+            rows_scanned=total.scanned,
+            outcomes={str(outcome): getattr(total, outcome) for outcome in Outcome},
+            bytes_hashed=total.bytes_hashed,
+            drift_open=summary.open_drifts,
+        ),
+    )
 
 
 def _end_at_once_when_told() -> None:
@@ -49,6 +91,7 @@ def _end_at_once_when_told() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _frame: os._exit(128 + n))
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a question that nobody can answer now
 
 
 def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from fasthash import config, neighbourly, parsing, windows
+from fasthash.cli.metrics import metrics_options
 from fasthash.cli.options import (
     Checked,
     Folder,
@@ -223,4 +224,5 @@ how_options = combine(
     click.option("-q", "--quiet", is_flag=True, help="No progress, no notes: warnings only."),
     json_option,
     log_options,
+    metrics_options,
 )

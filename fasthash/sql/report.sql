@@ -76,6 +76,23 @@ SELECT count(*) AS n
 FROM fasthash.drift d JOIN fasthash.run r ON r.run_id = d.run_id
 WHERE d.resolution = 'open' AND r.catalog = %(catalog)s
 
+-- name: drift_kinds
+-- The drifts that a run found, by kind.
+SELECT d.kind, count(*) AS n FROM fasthash.drift d WHERE d.run_id = %(run_id)s GROUP BY d.kind
+
+-- name: history
+-- When a run of a kind last ended as it should (complete, or left by plan), and the last freshness
+-- of the catalog. A run that goes on again has no end: so this is asked for before one is opened.
+SELECT (SELECT max(r.finished_at)
+        FROM fasthash.run r
+        WHERE r.catalog = %(catalog)s AND r.kind = %(kind)s
+          AND (r.state = 'complete' OR (r.state = 'interrupted' AND r.ended_for IS NOT NULL))
+       ) AS ended_at,
+       (SELECT r.freshness
+        FROM fasthash.run r
+        WHERE r.catalog = %(catalog)s AND r.freshness IS NOT NULL
+        ORDER BY r.run_id DESC LIMIT 1) AS freshness
+
 -- name: holders
 -- The coordinators of a run and the ranges each holds.
 SELECT h.holder_id, h.host, h.pid, h.started_at, h.seen_at, h.report,
@@ -102,7 +119,7 @@ FROM (SELECT (max(s.rows) - min(s.rows)) / nullif(extract(epoch FROM max(s.at) -
         AND s.holder_id = ANY (%(alive)s::integer[])
       GROUP BY s.holder_id) s
 
--- name: history
+-- name: throughput
 -- Rows and bytes a second in equal pieces of the last minutes that anybody sampled, the oldest
 -- first: of each coordinator the mean of its samples' rates, all together. A piece without a
 -- sample is left out.

@@ -12,7 +12,7 @@ from fasthash.store import leases, preflight, reports
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
-from fasthash.store.status import read_history
+from fasthash.store.status import read_throughput
 
 # More of them would be a page that no browser opens; how many there are is told.
 DRIFTS_AT_MOST = 20_000
@@ -50,7 +50,7 @@ def read_facts(connection: Connection, run_id: int, names: CatalogNames) -> Fact
             now,
             summary,
             {k: run[k] for k in ("host", "options", "superseded", "error", "rows_expected")},
-            read_history(connection, run_id, piece, POINTS + 1),
+            read_throughput(connection, run_id, piece, POINTS + 1),
             piece.total_seconds(),
             [{k: v for k, v in row.items() if k != "total"} for row in drifts],
             drifts[0]["total"] if drifts else 0,

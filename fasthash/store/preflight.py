@@ -81,7 +81,7 @@ def hint_at_indexes(connection: Connection, catalog: Catalog) -> None:
                 "index %s covers column %s: every update has to change it as well",
                 index["name"],
                 names.metadata,
-                extra=logs.event("slow_index", index=index["name"]),
+                extra=logs.event("slow_index", index=index["name"], column=names.metadata),
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from fasthash.errors import ConfigError, PreflightFailed
@@ -75,13 +76,34 @@ def summary_now(connection: Connection, run_id: int, alive: list[int]) -> RunSum
         read_counts(connection, run_id),
         {row["reason"]: row["n"] for row in residual},
         catalog=run["catalog"],
-        open_drifts=_open_drifts(connection, run["catalog"]),
+        open_drifts=open_drifts(connection, run["catalog"]),
         ended_for=run["ended_for"],
         freshness=run["freshness"],
     )
 
 
-def _open_drifts(connection: Connection, catalog: str) -> int:
+def count_drifts(connection: Connection, run_id: int) -> dict[str, int]:
+    """The drifts that a run found, by kind."""
+    rows = connection.execute(query("report", "drift_kinds"), {"run_id": run_id})
+    return {row["kind"]: row["n"] for row in rows}
+
+
+def read_history(
+    connection: Connection, catalog: str, kind: str
+) -> tuple[datetime | None, dict[str, Any] | None]:
+    """What earlier runs have left to know: for a run that is about to be opened.
+
+    Returns:
+        When a run of this kind last ended as it should, and the last freshness, as
+        `Freshness.as_json` gives it.
+    """
+    key = {"catalog": catalog, "kind": kind}
+    row = connection.execute(query("report", "history"), key).fetchone()
+    return (row["ended_at"], row["freshness"]) if row else (None, None)
+
+
+def open_drifts(connection: Connection, catalog: str) -> int:
+    """How many drifts of a catalog wait for a decision."""
     row = connection.execute(query("report", "open_drifts"), {"catalog": catalog}).fetchone()
     return int(row["n"]) if row else 0
 

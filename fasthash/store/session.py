@@ -17,6 +17,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from fasthash.errors import ConfigError, DatabaseLost, DatabaseUnreachable
+from fasthash.store.absence import Absence
 from fasthash.store.queries import query
 from fasthash.store.watch import SILENCE_S, Watch, deadline, hang_up
 
@@ -215,9 +216,15 @@ class Session:
         self.timeouts = timeouts
         self.connection: Connection | None = None
         self.abandoned = threading.Event()
-        self.away_since: float | None = None
+        self._absence = Absence(purpose, describe(dsn), timeout_s)
+        self.connects = 0
         self._backend_pid = 0
         self._watch = Watch(dsn, min(SILENCE_S, max(1.0, timeout_s / 4)))
+
+    @property
+    def reconnects(self) -> int:
+        """How often a connection had to be replaced."""
+        return max(0, self.connects - 1)
 
     def call(self, work: Callable[[Connection], T]) -> T:
         """Runs `work`, again and again while the database is away or others are in the way.
@@ -242,9 +249,7 @@ class Session:
                 self._pause(pause_s)
                 pause_s = min(pause_s * 2, BACKOFF_MOST_S)
             else:
-                if self.away_since is not None:
-                    log.info("%s: the database is back", self.purpose)
-                self.away_since = None
+                self._absence.is_over()
                 return result
 
     def _watched(self, work: Callable[[Connection], T]) -> T:
@@ -260,6 +265,7 @@ class Session:
                 if self.on_connect is not None:
                     self.on_connect(connection)
             self.connection = connection
+            self.connects += 1
         try:
             with self._watch.over(self.connection, self._backend_pid):
                 return work(self.connection)
@@ -274,21 +280,8 @@ class Session:
         if contended:
             log.debug("%s: %s; trying again", self.purpose, one_line(error))
             return
-        now = time.monotonic()
-        if self.away_since is None:
-            self.away_since = began_at if self._watch.hung_up else now
-            log.warning(
-                "%s: %s; waiting up to %.0f s for the database",
-                self.purpose,
-                one_line(error),
-                self.timeout_s,
-            )
-        elif now - self.away_since > self.timeout_s:
-            raise DatabaseLost(
-                f"{describe(self.dsn)} stayed away for {self.timeout_s:.0f} s "
-                f"({one_line(error)}); everything committed so far is kept: "
-                "`fasthash run` goes on from there"
-            ) from error
+        since_s = began_at if self._watch.hung_up else time.monotonic()
+        self._absence.goes_on(one_line(error), since_s, error)
 
     def _pause(self, pause_s: float) -> None:
         # Jitter, so that processes that collided do not collide again in step.

@@ -35,7 +35,7 @@ def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
         rates = connection.execute(
             query("report", "recent_rate"), {"run_id": run_id, "alive": alive}
         ).fetchone()
-        history = read_history(connection, run_id, PIECE, PIECES)
+        history = read_throughput(connection, run_id, PIECE, PIECES)
     state = reports.true_state(connection, run, alive)
     if state != "running" or rates is None:
         rates = {"rows_per_s": 0.0, "bytes_per_s": 0.0}
@@ -66,7 +66,9 @@ def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
     }
 
 
-def read_history(connection: Connection, run_id: int, piece: timedelta, pieces: int) -> list[Row]:
+def read_throughput(
+    connection: Connection, run_id: int, piece: timedelta, pieces: int
+) -> list[Row]:
     """Rates in equal pieces of the last time in which somebody was at work, gaps filled.
 
     Args:
@@ -77,7 +79,7 @@ def read_history(connection: Connection, run_id: int, piece: timedelta, pieces: 
         Of each when it began (`since`), `rows_per_s` and `bytes_per_s`; the oldest first.
     """
     parameters = {"run_id": run_id, "piece": piece, "span": piece * pieces}
-    found = connection.execute(query("report", "history"), parameters).fetchall()
+    found = connection.execute(query("report", "throughput"), parameters).fetchall()
     if not found:
         return []
     rates: dict[datetime, Row] = {row["since"]: row for row in found}

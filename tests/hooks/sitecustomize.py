@@ -1,6 +1,7 @@
 """What tests change in the processes of a command that has this folder in its PYTHONPATH.
 
-`TEST_STUCK_AFTER_S` and `TEST_LINE_EVERY_S` make the coordinator say sooner what it waits for.
+`TEST_STUCK_AFTER_S` and `TEST_LINE_EVERY_S` make the coordinator say sooner what it waits for;
+`TEST_WRITE_EVERY_S` has it write its metrics more often.
 `TEST_NO_PAUSES` has the workers try again at once, and `TEST_ORDINARY_USER` takes root's
 privileges from them, so that modes of files count.
 """
@@ -29,11 +30,15 @@ def into_worker() -> None:
 
 def into_coordinator() -> None:
     """Less patience."""
-    from fasthash import pool
+    from fasthash import crew
     from fasthash.cli import progress
 
-    for module, name in ((pool, "STUCK_AFTER_S"), (progress, "LINE_EVERY_S")):
+    for module, name in ((crew, "STUCK_AFTER_S"), (progress, "LINE_EVERY_S")):
         setattr(module, name, float(os.environ.get(f"TEST_{name}", getattr(module, name))))
+    if "TEST_WRITE_EVERY_S" in os.environ:
+        from fasthash import exporter
+
+        exporter.WRITE_EVERY_S = float(os.environ["TEST_WRITE_EVERY_S"])
 
 
 if any("fasthash.worker" in a for a in sys.orig_argv):

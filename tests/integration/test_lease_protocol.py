@@ -61,7 +61,7 @@ class Holder:
         self.holder_id = leases.add_holder(self.ledger, self.run_id, "host", os.getpid())
         leases.claim_alive(self.pulse, self.holder_id)
         target = Target(self.catalog, self.run_id, self.holder_id, "overwrite")
-        self.writer = Writer(WriterSetup(self.database.dsn, 5.0, target, "text"))
+        self.writer = Writer(WriterSetup(self.database.dsn, 5.0, target, "text", 20))
 
     def lease(self) -> bool:
         """Leases a range, planning if nothing waits; narrows it if it was lost often."""
