@@ -23,14 +23,14 @@ REFUSED_STATUS = 4
 metrics_options = combine(
     option(
         "--metrics-port",
-        example="9464",
+        example="9188",
         type=Parsed("[ADDRESS:]PORT", parsing.parse_listen),
         help="Serve Prometheus metrics there while the run goes on; 0 for any free port.  "
         f"[default address: {parsing.DEFAULT_ADDRESS}]",
     ),
     option(
         "--metrics-file",
-        example="/var/lib/node_exporter/fasthash.prom",
+        example="/var/lib/prometheus/node-exporter/fasthash.prom",
         type=click.Path(),
         help="Keep metrics in this .prom file, for node_exporter's textfile collector.",
     ),
