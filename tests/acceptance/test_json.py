@@ -81,6 +81,9 @@ def test_what_a_catalog_is_asked(drifted: Database, tmp_path: Path) -> None:
     check("compare", ask("compare", str(manifest), "--json", status=1).stdout)
     check("drift accept", ask("drift", "accept", "1", *root, "--json").stdout)
     check("drift reject", ask("drift", "reject", "1", "--json", status=None).stdout)
+    report = check("report", ask("report", "--json").stdout)
+    for nested in (report["verdict"], report["run"], report["catalog"], *report["history"]):
+        assert all(f"`{name}`" in DOCS for name in nested)
     check("run, scrub, summary", ask("run", *root, "--json", "-q").stdout)
 
 
@@ -92,6 +95,10 @@ def test_what_sets_things_up(database: Database, tmp_path: Path) -> None:
     check("register", ask("register", str(tmp_path / "data"), "--json").stdout)
     grants = check("grants", ask("grants", "postgres", "--json").stdout)
     assert all(statement.startswith("GRANT") for statement in grants["statements"])
+    doctor = check("doctor", ask("doctor", "--json", status=None).stdout)
+    assert all(set(f) == {"check", "level", "text", "remedy"} for f in doctor["findings"])
+    check("config show", ask("config", "show", "--json").stdout)
+    check("config check", ask("config", "check", "--json").stdout)
     check("bench", ask("bench", str(tmp_path / "data"), "--for", "2s", "--json").stdout)
 
 

@@ -248,13 +248,14 @@ def test_ctrl_c_gives_back_what_is_held_and_the_next_call_goes_on(
     script = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, database.dsn, str(database.root)],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     marked = "SELECT count(*) AS n FROM artifacts WHERE metadata ? 'file_sha256'"
     until(lambda: database.sql(marked)[0]["n"] >= 10, "the first rows")
     script.send_signal(signal.SIGINT)
-    out, _ = script.communicate(timeout=60)
-    assert out.split() == ["interrupted", "0"]
+    out, complaints = script.communicate(timeout=60)
+    assert out.split() == ["interrupted", "0"], complaints
     done = database.sql(marked)[0]["n"]
     assert 10 <= done < 400
     summary = run(catalog)

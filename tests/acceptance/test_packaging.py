@@ -71,7 +71,7 @@ def test_the_wheel_alone_in_an_empty_environment(built: Path, tmp_path: Path) ->
     home = {"FASTHASH_DATA_DIR": str(tmp_path / "home")}
     fasthash = python.with_name("fasthash")
     assert "1 added" in call(fasthash, "register", "data", cwd=tmp_path, **home)
-    assert "1 rows written" in call(python, "-m", "fasthash", "run", cwd=tmp_path, **home)
+    assert "1 row written" in call(python, "-m", "fasthash", "run", cwd=tmp_path, **home)
     call(fasthash, "report", "-o", "report.html", cwd=tmp_path, **home)
     assert "<html" in (tmp_path / "report.html").read_text()
     call(python, "-c", "from fasthash.small import load_native; assert load_native()", cwd=tmp_path)

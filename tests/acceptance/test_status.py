@@ -163,7 +163,7 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, 80, 0, 0))
         self.process = subprocess.Popen(
             command,
-            env={**env, "TERM": "xterm"},
+            env={**env, "TERM": "xterm", "NO_COLOR": "1"},
             stdin=slave,
             stdout=slave,
             stderr=slave,
