@@ -155,6 +155,11 @@ def test_watching_in_a_pipe_ends_with_the_run(database: Database, tmp_path: Path
     assert again.stdout.count("complete in") == 1, "a run that has ended is looked at once"
 
 
+def _heed_interrupts() -> None:
+    """A job in the background ignores them, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A command on a terminal of its own."""
 
@@ -168,6 +173,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no thread is at work here
         )
         os.close(slave)
         self.shown = ""
