@@ -8,9 +8,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	@$(BIN)/fasthash demo
 
-# Several at once: most of them wait for something.
+# Several at once: most of them wait for something. In order: the long files come first.
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile
+	$(BIN)/python -m pytest -q -n 5 --dist loadfile --no-loadscope-reorder
 
 # A million rows, a hundred thousand edits beside a run, half a minute without a database.
 test-long: $(READY)
