@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 from conftest import Database, sha256
+from oracle import until
 from test_scrub import drifts, fill, rot
 from xxhash import xxh3_128_hexdigest
 
@@ -96,11 +97,21 @@ def test_stat_notices_every_stamp(database: Database, change: str) -> None:
     assert summary["outcomes"]["confirmed"] == (4 if change == "size" else 5)
 
 
-def test_a_racy_stamp_is_never_trusted(database: Database) -> None:
-    """The files were written a moment before they were hashed."""
-    fill(database, 5)
+def test_a_racy_stamp_is_never_trusted(database: Database, tmp_path: Path) -> None:
+    """The files were changed a moment before they were hashed, however long a start takes."""
+    paths = fill(database, 5)
     database.fasthash("init")
-    database.run("--precheck", "stat")
+    hold = tmp_path / "hold"
+    hold.touch()
+    process = database.start(
+        "--precheck", "stat", "--pause-file", str(hold), stderr_file=tmp_path / "log"
+    )
+    held = "SELECT 1 FROM fasthash.holder WHERE report ->> 'held' IS NOT NULL"
+    until(lambda: database.sql(held), "the run is held")
+    for path in paths:
+        os.utime(path)
+    hold.unlink()
+    assert process.wait(30) == 0
     first = database.scrub("--precheck", "stat")
     assert (first["rows_prechecked"], first["outcomes"]["confirmed"]) == (0, 5)
     settle()
