@@ -8,6 +8,8 @@ In the order the data flows:
 - `database`      which one is meant
 - `embedded`      the PostgreSQL that is used when none is configured, and its keeper process
 - `review`        decisions about drifts
+- `page`          a run and its catalog for a browser: `facts`, in `words`, `charts`, `listings`
+                  (sorted into `buckets`), drawn by `render`
 - `register`      a directory into catalog rows; `demo` a catalog with something of everything
 - `bench`         what machine and storage can do, and the settings that suit them
 - `main_job`      preflight, then a run or a dry run (`dryrun`)

@@ -54,22 +54,32 @@ def read_summary(connection: Connection, run_id: int) -> RunSummary:
     """
     alive = leases.live_holders(connection, run_id)
     with one_moment(connection):
-        run = read_run(connection, run_id)
-        residual = connection.execute(query("report", "residual_counts"), {"run_id": run_id})
-        return RunSummary(
-            run_id,
-            run["kind"],
-            true_state(connection, run, alive),
-            run["started_at"],
-            run["finished_at"],
-            run["seconds"],
-            read_counts(connection, run_id),
-            {row["reason"]: row["n"] for row in residual},
-            catalog=run["catalog"],
-            open_drifts=_open_drifts(connection, run["catalog"]),
-            ended_for=run["ended_for"],
-            freshness=run["freshness"],
-        )
+        return summarize(connection, read_run(connection, run_id), alive)
+
+
+def summarize(connection: Connection, run: Row, alive: list[int]) -> RunSummary:
+    """The figures of a run, from within `one_moment`.
+
+    Args:
+        run: from `read_run`.
+        alive: who was alive before that moment.
+    """
+    run_id = run["run_id"]
+    residual = connection.execute(query("report", "residual_counts"), {"run_id": run_id})
+    return RunSummary(
+        run_id,
+        run["kind"],
+        true_state(connection, run, alive),
+        run["started_at"],
+        run["finished_at"],
+        run["seconds"],
+        read_counts(connection, run_id),
+        {row["reason"]: row["n"] for row in residual},
+        catalog=run["catalog"],
+        open_drifts=_open_drifts(connection, run["catalog"]),
+        ended_for=run["ended_for"],
+        freshness=run["freshness"],
+    )
 
 
 def _open_drifts(connection: Connection, catalog: str) -> int:
