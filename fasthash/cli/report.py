@@ -68,7 +68,8 @@ def report_command(
         how = "--json and -o exclude each other" if as_json else "say where to: -o report.html"
         raise click.UsageError(how, click.get_current_context())
     from fasthash.page import render, words  # noqa: PLC0415
-    from fasthash.store import facts as stored, reports  # noqa: PLC0415
+    from fasthash.store import facts as stored  # noqa: PLC0415
+    from fasthash.store import reports  # noqa: PLC0415
 
     if not as_json:
         render.require_extra()

@@ -46,10 +46,12 @@ class SizeBucket:
 
     @property
     def label(self) -> str:
-        """`empty`, `1 - 9 B`, `10 - 100 kB`."""
+        """`empty`, or from a power of ten to the next."""
         if self.below_bytes == 1:
             return "empty"
-        return f"{_power(self.from_bytes)} – {_power(self.below_bytes)}"
+        low, high = _power(self.from_bytes), _power(self.below_bytes)
+        number, unit = low.split()
+        return f"{number if high.endswith(f' {unit}') else low} – {high}"
 
 
 def _power(size_bytes: int) -> str:

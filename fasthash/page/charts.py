@@ -72,7 +72,24 @@ def _svg(height: float, draw: Callable[[Figure, Ink], None], ink: Ink) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    style: dict[str, Any] = {
+    out = io.StringIO()
+    with mpl.rc_context(_style(ink)):
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        figure.patch.set_alpha(0)
+        draw(figure, ink)
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(out, format="svg", metadata=nothing)
+    text = out.getvalue()
+    # From the root element on: what stands before names a document elsewhere. The font is measured
+    # as DejaVu Sans, which is wider than what a browser has for sans-serif.
+    svg = text[text.index("<svg") :].replace("'DejaVu Sans', sans-serif", "sans-serif")
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def _style(ink: Ink) -> dict[str, Any]:
+    """matplotlib's settings: words are text, and never mathematics."""
+    return {
         "svg.fonttype": "none",
         "svg.hashsalt": "fasthash",
         "font.family": ["sans-serif"],
@@ -81,6 +98,7 @@ def _svg(height: float, draw: Callable[[Figure, Ink], None], ink: Ink) -> str:
         "text.parse_math": False,
         "text.usetex": False,
         "text.color": ink.text,
+        "axes.facecolor": "none",
         "axes.edgecolor": ink.line,
         "axes.labelcolor": ink.faint,
         "axes.spines.top": False,
@@ -90,19 +108,6 @@ def _svg(height: float, draw: Callable[[Figure, Ink], None], ink: Ink) -> str:
         "xtick.major.size": 3,
         "ytick.major.size": 0,
     }
-    out = io.StringIO()
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        figure.patch.set_alpha(0)
-        draw(figure, ink)
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(out, format="svg", metadata=nothing)  # type: ignore[arg-type]
-    text = out.getvalue()
-    # From the root element on: what stands before names a document elsewhere. The font is measured
-    # as DejaVu Sans, which is wider than what a browser has for sans-serif.
-    svg = text[text.index("<svg") :].replace("'DejaVu Sans', sans-serif", "sans-serif")
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def _throughput(pieces: Sequence[Piece]) -> Chart:
@@ -135,8 +140,8 @@ def _curve(
 
     times = [p.since for p in pieces]
     end = pieces[-1].since + timedelta(seconds=pieces[-1].seconds)
-    axes.stairs(values, [*map(_number, times), _number(end)], color=colour, lw=1.6)  # type: ignore[arg-type]
-    axes.stairs(values, [*map(_number, times), _number(end)], color=colour, alpha=0.18, fill=True)  # type: ignore[arg-type]
+    axes.stairs(values, [*map(_number, times), _number(end)], color=colour, lw=1.6)
+    axes.stairs(values, [*map(_number, times), _number(end)], color=colour, alpha=0.18, fill=True)
     axes.set_ylim(bottom=0)
     axes.set_title(name, loc="left", fontsize=11, color=ink.faint)
     axes.grid(axis="y", color=ink.line, lw=0.8)
@@ -153,7 +158,9 @@ def _count_axis(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(lambda value, _at: f"{value:,.4g}" if value < 1 else f"{value:,.0f}")
+    axes.yaxis.set_major_formatter(
+        lambda value, _at: f"{value:,.4g}" if value < 1 else f"{value:,.0f}"
+    )
 
 
 def _bytes_axis(axes: Axes) -> None:
@@ -172,7 +179,7 @@ def _time_axis(axes: Axes) -> None:
     axes.xaxis_date(tz=UTC)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
-    axes.set_xlabel("UTC", loc="right", fontsize=9)
+    axes.set_xlabel("time in UTC", loc="left", fontsize=9)
 
 
 def _bars(

@@ -110,7 +110,7 @@ function setUp(listing) {
     });
   }
   // A table that one sees at a glance needs no filter.
-  listing.querySelector(".tools").hidden = rows.length < 5;
+  listing.querySelector(".tools").hidden = rows.length < 10;
   pager.hidden = rows.length <= SHEET;
   draw();
 }

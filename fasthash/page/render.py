@@ -6,12 +6,16 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from fasthash.errors import ConfigError
 from fasthash.logs import printable
 from fasthash.page import words
 from fasthash.page.facts import Facts
 from fasthash.summary import human_bytes
+
+if TYPE_CHECKING:
+    import jinja2
 
 EXTRA = "pip install 'fasthash[report]'"
 
@@ -31,19 +35,10 @@ def require_extra() -> None:
 
 def html(facts: Facts) -> Iterator[str]:
     """The page, piece by piece, so that long lists are never whole in memory."""
-    import jinja2  # noqa: PLC0415
     from markupsafe import Markup  # noqa: PLC0415
 
     from fasthash.page import charts, listings  # noqa: PLC0415
 
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.FunctionLoader(_part),
-    )
-    environment.filters.update(shown=listings.shown, bytes=human_bytes, utc=words.utc)
     # Nothing of these two is anybody's data.
     style, script = Markup(_part("page.css")), Markup(_part("page.js"))  # noqa: S704
 
@@ -51,7 +46,7 @@ def html(facts: Facts) -> Iterator[str]:
         # Escaped for where it stands: `listings.in_script`.
         return map(Markup, listing.as_json())
 
-    stream = environment.get_template("page.html").stream(
+    stream = _template().stream(
         style=style,
         script=script,
         policy=_policy(style, script),
@@ -70,6 +65,22 @@ def html(facts: Facts) -> Iterator[str]:
     )
     stream.enable_buffering(500)
     yield from stream
+
+
+def _template() -> jinja2.Template:
+    import jinja2  # noqa: PLC0415
+
+    from fasthash.page.listings import shown  # noqa: PLC0415
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(_part),
+    )
+    environment.filters.update(shown=shown, bytes=human_bytes, utc=words.utc)
+    return environment.get_template("page.html")
 
 
 def _part(name: str) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fasthash import freshness
 from fasthash.logs import printable
 from fasthash.page.buckets import NEVER
-from fasthash.page.facts import Facts
+from fasthash.page.facts import DriftCount, Facts
 from fasthash.summary import ENDINGS, human_bytes, human_seconds
 
+# With these the file's hash is the recorded one.
+SETTLED = ("overwritten", "accepted")
 GOOD, WAITS, BAD, OPEN = "good", "waits", "bad", "open"
 
 
@@ -47,8 +48,8 @@ def verdict(facts: Facts) -> Verdict:
         return Verdict(OPEN, f"This run put back what run {of} had written.", notes)
     if total:
         verb = "thing waits" if total == 1 else "things wait"
-        sentence = f"{total:,} {verb} for somebody: {_listed(parts)}."
-        bad = any(c.kind == "corrupt" and c.resolution == "open" for c in facts.drift_counts)
+        sentence = f"{total:,} {verb}: {_listed(parts)}."
+        bad = any(_is_damage(c) for c in facts.drift_counts)
         return Verdict(BAD if bad else WAITS, sentence, (*_verified(facts), *notes))
     if facts.summary.state != "complete":
         return Verdict(OPEN, _so_far(facts), notes)
@@ -56,6 +57,11 @@ def verdict(facts: Facts) -> Verdict:
         return Verdict(GOOD, "Nothing was due, and nothing waits.", notes)
     sentence = " ".join(_verified(facts)).rstrip(".")
     return Verdict(GOOD, f"{sentence}; nothing waits.", notes)
+
+
+def _is_damage(count: DriftCount) -> bool:
+    is_open = count.resolution == "open" and count.kind == "corrupt"
+    return is_open or (count.resolution == "rejected" and count.is_of_run)
 
 
 def _waiting(facts: Facts) -> Iterator[tuple[str, int]]:
@@ -66,6 +72,8 @@ def _waiting(facts: Facts) -> Iterator[tuple[str, int]]:
     total = facts.summary.total
     looks = "looks" if damaged == 1 else "look"
     yield f"{files(damaged)} that {looks} damaged", damaged
+    restore = sum(c.n for c in facts.drift_counts if c.is_of_run and c.resolution == "rejected")
+    yield f"{files(restore)} to restore, known to be wrong", restore
     yield f"{changed:,} changed hash{'' if changed == 1 else 'es'} to decide about", changed
     yield f"{total.no_file:,} missing file{'' if total.no_file == 1 else 's'}", total.no_file
     yield f"{files(total.failed)} that could not be checked", total.failed
@@ -92,9 +100,9 @@ def _listed(parts: list[str]) -> str:
 
 
 def verified_rows(facts: Facts) -> int:
-    """Rows whose hash stands: all that were met but those that wait."""
+    """Rows whose file and hash agree: all that were met but those that wait or are known bad."""
     total = facts.summary.total
-    held = sum(c.n for c in facts.drift_counts if c.is_of_run and c.resolution == "open")
+    held = sum(c.n for c in facts.drift_counts if c.is_of_run and c.resolution not in SETTLED)
     return max(0, total.scanned - total.no_file - total.failed - held)
 
 
@@ -122,9 +130,7 @@ def _so_far(facts: Facts) -> str:
 def _notes(facts: Facts) -> Iterator[str]:
     """What is worth saying beside the verdict."""
     total = facts.summary.total
-    written = sum(
-        c.n for c in facts.drift_counts if c.is_of_run and c.resolution in ("overwritten",)
-    )
+    written = sum(c.n for c in facts.drift_counts if c.is_of_run and c.resolution == "overwritten")
     if written:
         had = "1 file had" if written == 1 else f"{written:,} files had"
         its = "its new hash is" if written == 1 else "their new hashes are"
@@ -138,10 +144,6 @@ def _notes(facts: Facts) -> Iterator[str]:
         yield f"{total.gone:,} row{'' if total.gone == 1 else 's'} deleted meanwhile."
     if total.scanned and total.no_file == total.scanned:
         yield "Not one of the files was found: are the roots right?"
-    if facts.summary.freshness is not None:
-        for line in freshness.in_words(dict(facts.summary.freshness)):
-            plain = printable(line).replace("`", "")
-            yield f"{plain[0].upper()}{plain[1:]}."
 
 
 def run_facts(facts: Facts) -> list[tuple[str, str]]:
@@ -160,7 +162,11 @@ def run_facts(facts: Facts) -> list[tuple[str, str]]:
         sessions = f"{host['sessions']:,} session{'' if host['sessions'] == 1 else 's'}"
         when = f"{utc(host['first_at'])} to {utc(host['last_at'])}"
         pairs.append(("worked on by", f"{host['host']}: {sessions}, {when}"))
-    pairs += [(name.replace("_", " "), _value(v)) for name, v in sorted(run.options.items())]
+    pairs += [
+        (name.replace("_", " "), _value(v))
+        for name, v in sorted(run.options.items())
+        if v is not None
+    ]
     if run.error:
         pairs.append(("error", run.error))
     pairs.append(("page made", f"{utc(facts.made_at)} by fasthash {facts.version}"))
@@ -179,8 +185,6 @@ def _state(facts: Facts) -> str:
 
 
 def _value(value: Any) -> str:
-    if value is None or value == []:
-        return "all" if value == [] else "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
@@ -204,10 +208,11 @@ def cards(facts: Facts) -> list[Card]:
     speed = ""
     if seconds > 0 and total.scanned:
         rate = human_bytes(total.bytes_hashed / seconds)
-        speed = f"{total.scanned / seconds:,.0f} rows/s, {rate}/s"
+        rows = total.scanned / seconds
+        speed = f"{rows:,.{0 if rows >= 10 else 1}f} rows/s, {rate}/s"
     written = f"{total.updated:,} row{'' if total.updated == 1 else 's'} written"
     met = f"of {facts.catalog_rows:,} in the catalog"
-    bad = any(c.kind == "corrupt" and c.resolution == "open" for c in facts.drift_counts)
+    bad = any(_is_damage(c) for c in facts.drift_counts)
     waits = sum(c.n for c in facts.drift_counts if c.resolution == "open")
     return [
         Card("looked at", f"{total.scanned:,}", met),
@@ -218,8 +223,18 @@ def cards(facts: Facts) -> list[Card]:
             f"{waits:,} to decide about",
             (BAD if bad else WAITS) if waits else "",
         ),
-        Card("missing", f"{total.no_file:,}", "no file there", WAITS if total.no_file else ""),
-        Card("not checked", f"{total.failed:,}", "see below why", WAITS if total.failed else ""),
+        Card(
+            "missing",
+            f"{total.no_file:,}",
+            "no file there" if total.no_file else "",
+            WAITS if total.no_file else "",
+        ),
+        Card(
+            "not checked",
+            f"{total.failed:,}",
+            "listed below" if total.failed else "",
+            WAITS if total.failed else "",
+        ),
         Card("read", human_bytes(total.bytes_hashed), "hashed"),
         Card("time", human_seconds(seconds), speed),
     ]
