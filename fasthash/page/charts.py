@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # In inches of 72 points, which are shown as CSS pixels: readable at the width of a phone.
-WIDTH = 6.0
+WIDTH = 4.8
 # Less than three pieces of time are no curve.
 LEAST_PIECES = 3
 
@@ -94,7 +94,7 @@ def _style(ink: Ink) -> dict[str, Any]:
         "svg.hashsalt": "fasthash",
         "font.family": ["sans-serif"],
         "font.sans-serif": ["DejaVu Sans"],
-        "font.size": 11,
+        "font.size": 10,
         "text.parse_math": False,
         "text.usetex": False,
         "text.color": ink.text,
@@ -123,7 +123,7 @@ def _throughput(pieces: Sequence[Piece]) -> Chart:
         _bytes_axis(lower)
         _time_axis(lower)
 
-    light, dark = _draw(3.6, draw)
+    light, dark = _draw(3.1, draw)
     mean_rows, mean_read = sum(p.rows for p in pieces), sum(p.bytes for p in pieces)
     alt = (
         f"Curves of the speed over {human_seconds(seconds)}: {mean_rows / seconds:,.0f} rows a "
@@ -143,7 +143,7 @@ def _curve(
     axes.stairs(values, [*map(_number, times), _number(end)], color=colour, lw=1.6)
     axes.stairs(values, [*map(_number, times), _number(end)], color=colour, alpha=0.18, fill=True)
     axes.set_ylim(bottom=0)
-    axes.set_title(name, loc="left", fontsize=11, color=ink.faint)
+    axes.set_title(name, loc="left", fontsize=10, color=ink.faint)
     axes.grid(axis="y", color=ink.line, lw=0.8)
     axes.set_axisbelow(True)
 
@@ -179,7 +179,7 @@ def _time_axis(axes: Axes) -> None:
     axes.xaxis_date(tz=UTC)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
-    axes.set_xlabel("time in UTC", loc="left", fontsize=9)
+    axes.set_xlabel("time in UTC", loc="left", fontsize=8)
 
 
 def _bars(
@@ -189,10 +189,10 @@ def _bars(
     """Horizontal bars, the first on top, each with its value beside it."""
     places = range(len(values))
     bars = axes.barh(places, values, color=colours, height=0.68)
-    axes.bar_label(bars, words, padding=4, color=ink.text, fontsize=10)
+    axes.bar_label(bars, words, padding=4, color=ink.text, fontsize=9)
     axes.set_yticks(places, labels, color=ink.text)
     axes.invert_yaxis()
-    axes.set_xlim(0, (max(values) or 1) * 1.45)
+    axes.set_xlim(0, (max(values) or 1) * 1.5)
     axes.xaxis.set_visible(False)
     axes.spines["bottom"].set_visible(False)
 
@@ -206,7 +206,7 @@ def _ages(ages: Sequence[AgeBucket], whole: int) -> Chart:
         colours = [ink.second if b.is_dated else ink.empty for b in ages]
         _bars(figure.subplots(), labels, [b.rows for b in ages], words, colours, ink)
 
-    light, dark = _draw(0.45 + 0.36 * len(ages), draw)
+    light, dark = _draw(0.35 + 0.3 * len(ages), draw)
     told = "; ".join(f"{w}: {b.rows:,}" for w, b in zip(labels, ages, strict=True) if b.rows)
     table = [("verified", "rows", "share")]
     table += [(w, f"{b.rows:,}", s) for w, b, s in zip(labels, ages, shares, strict=True)]
@@ -224,11 +224,11 @@ def _sizes(sizes: Sequence[SizeBucket]) -> Chart:
         read = [b.bytes for b in sizes]
         _bars(right, labels, read, [human_bytes(n) for n in read], [ink.second] * len(sizes), ink)
         left.yaxis.set_inverted(True)
-        left.set_title("files", loc="left", fontsize=11, color=ink.faint)
-        right.set_title("bytes", loc="left", fontsize=11, color=ink.faint)
+        left.set_title("files", loc="left", fontsize=10, color=ink.faint)
+        right.set_title("bytes", loc="left", fontsize=10, color=ink.faint)
         right.tick_params(labelleft=False)
 
-    light, dark = _draw(0.8 + 0.33 * len(sizes), draw)
+    light, dark = _draw(0.6 + 0.28 * len(sizes), draw)
     top = most(sizes)
     alt = (
         f"Bars of how many files have which size and how many bytes they have: most, "

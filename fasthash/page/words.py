@@ -73,7 +73,7 @@ def _waiting(facts: Facts) -> Iterator[tuple[str, int]]:
     looks = "looks" if damaged == 1 else "look"
     yield f"{files(damaged)} that {looks} damaged", damaged
     restore = sum(c.n for c in facts.drift_counts if c.is_of_run and c.resolution == "rejected")
-    yield f"{files(restore)} to restore, known to be wrong", restore
+    yield f"{files(restore)} to restore", restore
     yield f"{changed:,} changed hash{'' if changed == 1 else 'es'} to decide about", changed
     yield f"{total.no_file:,} missing file{'' if total.no_file == 1 else 's'}", total.no_file
     yield f"{files(total.failed)} that could not be checked", total.failed
@@ -134,7 +134,7 @@ def _notes(facts: Facts) -> Iterator[str]:
     if written:
         had = "1 file had" if written == 1 else f"{written:,} files had"
         its = "its new hash is" if written == 1 else "their new hashes are"
-        yield f"{had} another hash than the recorded one; {its} in the catalog, the old in the log."
+        yield f"{had} another hash than the recorded one; {its} in the catalog, the old in the ledger."
     if total.prechecked:
         yield (
             f"{files(total.prechecked)} of these unchanged by the pre-check, which reads no "

@@ -167,7 +167,7 @@ def test_a_rejected_drift_is_a_file_to_restore(everything: Database) -> None:
     drift = facts_of(everything)["drift"][0]["drift_id"]
     everything.fasthash("drift", "reject", str(drift), "--why", "</script>", "--by", "<me>")
     facts = facts_of(everything)
-    assert "1 file to restore, known to be wrong" in facts["verdict"]["sentence"]
+    assert "1 file to restore" in facts["verdict"]["sentence"]
     page = page_of(everything)
     assert "by &lt;me&gt;" in page
     assert "“&lt;/script&gt;”" in page
