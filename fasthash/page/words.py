@@ -82,10 +82,7 @@ def _waiting(facts: Facts) -> Iterator[tuple[str, int]]:
 
 
 def never_verified(facts: Facts) -> int:
-    """Rows of the catalog without a marker that this run has not named already.
-
-    None while a backfill goes on: that they are to come is no news.
-    """
+    """Rows of the catalog without a marker, but for what a backfill names or has yet to do."""
     summary = facts.summary
     never = sum(bucket.rows for bucket in facts.ages if bucket.name == NEVER[0])
     if summary.kind == "scrub":
@@ -108,15 +105,15 @@ def verified_rows(facts: Facts) -> int:
 
 def _verified(facts: Facts) -> Iterator[str]:
     done, total = verified_rows(facts), facts.summary.total
-    what = "is there with its size" if facts.run.options.get("missing") else "was verified"
-    whats = "are there with their sizes" if facts.run.options.get("missing") else "were verified"
+    is_look = facts.run.options.get("missing")
+    one = "is there with its size" if is_look else "was verified"
+    many = "are there with their sizes" if is_look else "were verified"
     if facts.summary.state != "complete":
         yield _so_far(facts)
-    elif done == total.scanned and done > 1:
-        yield f"All {files(done)} {whats}."
     elif done:
-        rest = "The other " if done > 1 else "One other file "
-        yield f"{rest}{f'{files(done)} {whats}' if done > 1 else what}."
+        which = "The one" if done == total.scanned else "One other"
+        all_of = "All" if done == total.scanned else "The other"
+        yield f"{which} file {one}." if done == 1 else f"{all_of} {files(done)} {many}."
 
 
 def _so_far(facts: Facts) -> str:
@@ -134,7 +131,7 @@ def _notes(facts: Facts) -> Iterator[str]:
     if written:
         had = "1 file had" if written == 1 else f"{written:,} files had"
         its = "its new hash is" if written == 1 else "their new hashes are"
-        yield f"{had} another hash than the recorded one; {its} in the catalog, the old in the ledger."
+        yield f"{had} another hash than recorded; {its} in the catalog, the old in the ledger."
     if total.prechecked:
         yield (
             f"{files(total.prechecked)} of these unchanged by the pre-check, which reads no "

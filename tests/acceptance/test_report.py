@@ -158,9 +158,7 @@ def test_all_is_well(database: Database) -> None:
     assert [(s["from_bytes"], s["rows"]) for s in facts["sizes"]] == [(0, 1), (1, 2)]
     page = page_of(database)
     assert "<h1>All 3 files were verified; nothing waits.</h1>" in page
-    assert "Every hash that was there before is the file&#39;s." in page or (
-        "Every hash that was there before is the file's." in page
-    )
+    assert "Every hash that was there before is the file's." in page
 
 
 def test_a_rejected_drift_is_a_file_to_restore(everything: Database) -> None:
@@ -246,7 +244,8 @@ def test_it_names_nobody_and_loads_nothing(everything: Database) -> None:
         assert set(re.findall(r"https?://[^\"'\s]+", svg)) <= {
             "http://www.w3.org/1999/xlink", "http://www.w3.org/2000/svg",
         }  # fmt: skip
-        assert "font-family: sans-serif" in svg
+        assert re.search(r"font[^;']*sans-serif", svg)
+        assert "DejaVu" not in svg
     rest = re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)
     assert not re.findall(r"(?:https?:)?//[a-z]", re.sub(r"<script>.*", "", rest, flags=re.DOTALL))
     policy = next(m["content"] for m in outline.all_of("meta") if "http-equiv" in m)
@@ -267,8 +266,8 @@ def test_hostile_names_are_text(everything: Database) -> None:
     assert "window.hacked = 1</script>" not in page
     assert not {chr(c) for c in (*range(9), *range(11, 32), *range(127, 160), 0x202E)} & set(page)
     scripts = re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
-    rows = json.loads(scripts[-2] if len(scripts) > 2 else scripts[-1])
-    paths = {row[2] for row in rows if len(row) == 5 and isinstance(row[2], str)}
+    every = [row for script in scripts for row in json.loads(script)]
+    paths = {row[2] for row in every if len(row) == 5 and isinstance(row[2], str)}
     assert "</script><script>window.hacked = 1</script>" in paths
     assert "new\\x0aline\\x09tab\\x1b[31m\\x7f" in paths
     assert "\\u202egnp.exe" in paths
@@ -282,7 +281,7 @@ def test_a_file_is_replaced_whole(everything: Database, tmp_path: Path) -> None:
     said = everything.fasthash("report", "-o", str(link)).stdout
     assert said.startswith(f"{link}: run 2 of public.artifacts: 13 things wait")
     assert link.is_symlink()
-    assert target.read_text().endswith("</html>\n") or target.read_text().endswith("</html>")
+    assert target.read_text().rstrip().endswith("</html>")
     assert target.stat().st_mode & 0o777 == 0o604
     assert not list(tmp_path.glob(".*.new"))
     # What cannot be made leaves what was there.

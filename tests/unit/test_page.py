@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthash.page import buckets, charts, listings
+from fasthash.fixity import Counts
+from fasthash.page import buckets, charts, listings, words
+from fasthash.page.facts import DriftCount, Duplicates, Facts, Run
 from fasthash.page.listings import Column, Listing
 from fasthash.parsing import marker_text
+from fasthash.summary import RunSummary
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -30,7 +36,7 @@ def test_every_size_is_in_one_bucket(found: list[int | None]) -> None:
         inside = [s for s in known if bucket.from_bytes <= s < bucket.below_bytes]
         assert (bucket.rows, bucket.bytes) == (len(inside), sum(inside))
     assert sum(bucket.rows for bucket in sizes) == len(known)
-    for one, other in zip(sizes, sizes[1:], strict=False):
+    for one, other in itertools.pairwise(sizes):
         assert one.below_bytes == other.from_bytes, "none is left out"
 
 
@@ -99,3 +105,64 @@ def test_words_in_charts_are_not_mathematics() -> None:
     svg = base64.b64decode(uri.partition(",")[2]).decode()
     assert "$a_b$ &lt;i&gt;</text>" in svg
     assert svg.startswith("<svg")
+
+
+def facts(state: str = "complete", kind: str = "backfill", **changed: Any) -> Facts:
+    """Ten rows that were hashed, and what is changed of that."""
+    counts = changed.pop("counts", Counts(hashed=10))
+    summary = RunSummary(
+        7, kind, state, NOW, NOW, 2.0, {None: counts}, {}, catalog="public.artifacts"
+    )
+    run = Run(changed.pop("options", {}), "host", (), None, False, 40)
+    nothing = Duplicates(0, 0, ())
+    made = Facts(NOW, "1", summary, run, (), (), 0, buckets.ages([(5, 10)]), nothing, (),
+                 iter(()), iter(()))  # fmt: skip
+    return replace(made, **changed)
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "sentence"),
+    [
+        (facts(), "good", "All 10 files were verified; nothing waits."),
+        (facts(counts=Counts(hashed=1)), "good", "The one file was verified; nothing waits."),
+        (facts(counts=Counts()), "good", "Nothing was due, and nothing waits."),
+        (facts(options={"missing": True}), "good",
+         "All 10 files are there with their sizes; nothing waits."),
+        (facts("running"), "open", "The run is under way: 10 of 40 files so far."),
+        (facts("interrupted"), "open", "The run is not finished: 10 of 40 files so far."),
+        (facts(kind="revert", options={"of": 3}), "open",
+         "This run put back what run 3 had written."),
+        (facts(counts=Counts(hashed=9, no_file=1)), "waits", "1 thing waits: 1 missing file."),
+        (facts(counts=Counts(hashed=9, drifted=1),
+               drift_counts=[DriftCount("modified", "overwritten", True, 1)]),
+         "good", "All 10 files were verified; nothing waits."),
+        (facts(drift_counts=[DriftCount("corrupt", "open", False, 2)]), "bad",
+         "2 things wait: 2 files that look damaged."),
+        (facts(drift_counts=[DriftCount("unknown", "open", False, 1)]), "waits",
+         "1 thing waits: 1 changed hash to decide about."),
+        (facts(ages=buckets.ages([(5, 10), (None, 1)])), "waits",
+         "1 thing waits: 1 file that was never verified."),
+        (facts("running", ages=buckets.ages([(None, 30)])), "open",
+         "The run is under way: 10 of 40 files so far."),
+    ],
+)  # fmt: skip
+def test_the_verdict(found: Facts, level: str, sentence: str) -> None:
+    said = words.verdict(found)
+    assert (said.level, said.sentence) == (level, sentence)
+
+
+def test_what_waits_is_not_verified() -> None:
+    found = facts(
+        counts=Counts(confirmed=5, drifted=4, failed=1),
+        drift_counts=[
+            DriftCount("corrupt", "open", True, 1), DriftCount("corrupt", "rejected", True, 1),
+            DriftCount("modified", "overwritten", True, 2), DriftCount("corrupt", "open", False, 1),
+        ],
+    )  # fmt: skip
+    assert words.verified_rows(found) == 7
+    said = words.verdict(found)
+    assert said.sentence == (
+        "4 things wait: 2 files that look damaged, 1 file to restore and 1 file that could not be "
+        "checked."
+    )
+    assert said.notes[0] == "The other 7 files were verified."
