@@ -107,6 +107,7 @@ function setUp(listing) {
     button.addEventListener("click", () => {
       sheet = Math.min(lastSheet(), Math.max(0, steps[go]()));
       draw();
+      if (listing.getBoundingClientRect().top < 0) listing.scrollIntoView();
     });
   }
   // A table that one sees at a glance needs no filter.
