@@ -9,7 +9,8 @@ In the order the data flows:
 - `database`      which one is meant
 - `embedded`      the PostgreSQL that is used when none is configured, and its keeper process
 - `review`        decisions about drifts
-- `report`        a run as a page
+- `page`          a run and its catalog for a browser: `facts`, in `words`, `charts`, `listings`
+                  (sorted into `buckets`), drawn by `render`
 - `register`      a directory into catalog rows; `demo` a catalog with something of everything
 - `bench`         what machine and storage can do, and the settings that suit them
 - `doctor`        looks at machine, roots and database before anybody runs anything (`facts`)

@@ -40,7 +40,7 @@ COMMANDS = {
     "rate": ("rate", "Change how fast a run reads, while it runs."),
     "status": ("status", "Show what a run is doing."),
     "summary": ("reports", "Show what a run came to."),
-    "report": ("report", "Write a page about a run, for people who were not there."),
+    "report": ("report", "Make a page about a run and its catalog."),
     "drift": ("drift", "Look at stored hashes that differed from the file's, and decide."),
     "journal": ("listing", "Show every value that a row was ever given."),
     "revert": ("revert", "Put back what was there before a run."),

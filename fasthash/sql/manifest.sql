@@ -1,12 +1,14 @@
 -- name: hashed_rows
--- Rows with a digest, in the order of type and id.
+-- Rows with a digest, in the order of type and id. (A regular expression that counts to 64 takes
+-- ten times as long.)
 SELECT a.{id}::text AS row_id, a.{type}::text AS artifact_type, a.{path}::text AS path,
        lower(a.{metadata} ->> {key}) AS digest,
        CASE WHEN a.{metadata} ->> 'file_size_bytes' ~ '^[0-9]{{1,18}}$'
             THEN (a.{metadata} ->> 'file_size_bytes')::bigint END AS size_bytes,
        a.{metadata} ->> 'file_sha256_computed_at' AS computed_at
 FROM {catalog} a
-WHERE a.{path} IS NOT NULL AND a.{metadata} ->> {key} ~ '^[0-9a-fA-F]{{64}}$' {of_types}
+WHERE a.{path} IS NOT NULL AND length(a.{metadata} ->> {key}) = 64
+      AND a.{metadata} ->> {key} !~ '[^0-9a-fA-F]' {of_types}
 ORDER BY a.{type}, a.{id}
 
 -- name: journal_of
@@ -28,7 +30,8 @@ FROM (
            max(CASE WHEN b.{metadata} ->> 'file_size_bytes' ~ '^[0-9]{{1,18}}$'
                     THEN (b.{metadata} ->> 'file_size_bytes')::bigint END) AS size_bytes
     FROM {catalog} b
-    WHERE b.{path} IS NOT NULL AND b.{metadata} ->> 'file_sha256' ~ '^[0-9a-fA-F]{{64}}$'
+    WHERE b.{path} IS NOT NULL AND length(b.{metadata} ->> 'file_sha256') = 64
+      AND b.{metadata} ->> 'file_sha256' !~ '[^0-9a-fA-F]'
     GROUP BY 1
     HAVING count(*) > 1
 ) d

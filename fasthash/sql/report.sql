@@ -143,11 +143,6 @@ FROM (
 ) h
 GROUP BY h.since ORDER BY h.since
 
--- name: sampled
--- How long a run was sampled for.
-SELECT extract(epoch FROM max(s.at) - min(s.at))::float8 AS seconds
-FROM fasthash.sample s WHERE s.run_id = %(run_id)s
-
 -- name: running
 -- Runs that are not at their end.
 SELECT r.run_id FROM fasthash.run r WHERE r.state = 'running' ORDER BY r.run_id

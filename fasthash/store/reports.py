@@ -55,16 +55,17 @@ def read_summary(connection: Connection, run_id: int) -> RunSummary:
     """
     alive = leases.live_holders(connection, run_id)
     with one_moment(connection):
-        return summary_now(connection, run_id, alive)
+        return summarize(connection, read_run(connection, run_id), alive)
 
 
-def summary_now(connection: Connection, run_id: int, alive: list[int]) -> RunSummary:
-    """The figures of a run as the transaction sees them.
+def summarize(connection: Connection, run: Row, alive: list[int]) -> RunSummary:
+    """The figures of a run, from within `one_moment`.
 
     Args:
-        alive: the coordinators that live, asked for before.
+        run: from `read_run`.
+        alive: who was alive before that moment.
     """
-    run = read_run(connection, run_id)
+    run_id = run["run_id"]
     residual = connection.execute(query("report", "residual_counts"), {"run_id": run_id})
     return RunSummary(
         run_id,

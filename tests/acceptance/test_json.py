@@ -82,7 +82,8 @@ def test_what_a_catalog_is_asked(drifted: Database, tmp_path: Path) -> None:
     check("drift accept", ask("drift", "accept", "1", *root, "--json").stdout)
     check("drift reject", ask("drift", "reject", "1", "--json", status=None).stdout)
     report = check("report", ask("report", "--json").stdout)
-    for nested in (report["verdict"], report["run"], report["catalog"], *report["history"]):
+    parts = (report[key] for key in ("verdict", "run", "catalog", "duplicates"))
+    for nested in (*parts, *report["sizes"], *report["ages"], *report["throughput"]):
         assert all(f"`{name}`" in DOCS for name in nested)
     check("run, scrub, summary", ask("run", *root, "--json", "-q").stdout)
 

@@ -1,0 +1,100 @@
+"""The page itself: one HTML file that asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from fasthash.errors import ConfigError
+from fasthash.logs import printable
+from fasthash.page import words
+from fasthash.page.facts import Facts
+from fasthash.summary import human_bytes
+
+if TYPE_CHECKING:
+    import jinja2
+
+EXTRA = "pip install 'fasthash[report]'"
+
+
+def require_extra() -> None:
+    """Sees that what draws the page is installed.
+
+    Raises:
+        ConfigError: it is not; says how to install it.
+    """
+    try:
+        import jinja2  # noqa: F401, PLC0415
+        import matplotlib as mpl  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise ConfigError(f"the page needs {error.name}: {EXTRA}") from error
+
+
+def html(facts: Facts) -> Iterator[str]:
+    """The page, piece by piece, so that long lists are never whole in memory."""
+    from markupsafe import Markup  # noqa: PLC0415
+
+    from fasthash.page import charts, listings  # noqa: PLC0415
+
+    # Nothing of these two is anybody's data.
+    style, script = Markup(_part("page.css")), Markup(_part("page.js"))  # noqa: S704
+
+    def data(listing: listings.Listing) -> Iterator[Markup]:
+        # Escaped for where it stands: `listings.in_script`.
+        return map(Markup, listing.as_json())
+
+    stream = _template().stream(
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        data=data,
+        facts=facts,
+        catalog=printable(str(facts.summary.catalog)),
+        verdict=words.verdict(facts),
+        cards=words.cards(facts),
+        run_facts=words.run_facts(facts),
+        charts=charts.charts(facts),
+        by_type=listings.by_type(facts),
+        drifts=listings.drifts(facts),
+        residual=listings.residual(facts),
+        reasons=listings.reasons(facts),
+        duplicates=listings.duplicates(facts),
+    )
+    stream.enable_buffering(500)
+    yield from stream
+
+
+def _template() -> jinja2.Template:
+    import jinja2  # noqa: PLC0415
+
+    from fasthash.page.listings import shown  # noqa: PLC0415
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(_part),
+    )
+    environment.filters.update(shown=shown, bytes=human_bytes, utc=words.utc)
+    return environment.get_template("page.html")
+
+
+def _part(name: str) -> str:
+    return (files("fasthash.page") / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """What the browser may load and run: these two elements, and the pictures within the page."""
+    return (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src {_hash(style)}; script-src {_hash(script)}"
+    )
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -1,0 +1,127 @@
+"""Reads what the page tells, in one snapshot; the catalog is counted by the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from psycopg import sql
+
+from fasthash import __version__
+from fasthash.config import CatalogNames
+from fasthash.errors import ConfigError
+from fasthash.page import buckets
+from fasthash.page.facts import DriftCount, Duplicates, Facts, Group, Piece, Run
+from fasthash.store import leases, preflight, reports
+from fasthash.store.catalog import Catalog
+from fasthash.store.queries import query
+from fasthash.store.session import Connection, Row
+
+FETCH_ROWS = 2_000
+# Pieces of a run's time: about as many as a chart can show. A sample comes every 5 s.
+PIECES = 120
+LEAST_PIECE_S = 5.0
+TOP_GROUPS = 50
+
+
+@contextmanager
+def gathered(connection: Connection, run_id: int, names: CatalogNames) -> Iterator[Facts]:
+    """Everything about a run and its catalog, as of one moment, which lasts until the end.
+
+    Args:
+        run_id: of a run that is there.
+        names: of the columns; the table is the one that the run was about.
+
+    Raises:
+        ConfigError: the table is gone.
+        PreflightFailed: the catalog cannot be read, or whether the run goes on cannot be told.
+    """
+    alive = leases.live_holders(connection, run_id)
+    catalog = _find(connection, reports.read_run(connection, run_id), names)
+    with reports.one_moment(connection):
+        yield _gather(connection, catalog, run_id, alive)
+
+
+def _find(connection: Connection, run: Row, names: CatalogNames) -> Catalog:
+    key = {"catalog": run["catalog"]}
+    found = connection.execute(query("facts", "table_of"), key).fetchone()
+    if found is None:
+        raise ConfigError(f"run {run['run_id']} was about {run['catalog']}, which is gone")
+    names = replace(names, table=found["table_name"], schema=found["schema_name"])
+    return preflight.check_catalog(connection, names, writing=False, update_function=None)
+
+
+def _gather(connection: Connection, catalog: Catalog, run_id: int, alive: list[int]) -> Facts:
+    row = connection.execute(query("facts", "snapshot")).fetchone()
+    assert row is not None  # noqa: S101
+    made_at = row["made_at"]
+    run = reports.read_run(connection, run_id)
+    about = {"run_id": run_id, "catalog": catalog.key}
+    shape = _of_catalog(connection, catalog, "shape", {"limits": buckets.age_limits(made_at)})
+    sizes, without_size = buckets.sizes((r["digits"], r["n"], r["bytes"]) for r in shape)
+    counts = connection.execute(query("facts", "drift_counts"), about).fetchall()
+    return Facts(
+        made_at,
+        __version__,
+        reports.summarize(connection, run, alive),
+        Run(
+            run["options"],
+            run["host"],
+            connection.execute(query("facts", "hosts"), about).fetchall(),
+            run["error"],
+            run["superseded"],
+            run["rows_expected"],
+        ),
+        _throughput(connection, run_id),
+        sizes,
+        without_size,
+        buckets.ages((r["age"], r["n"]) for r in shape),
+        _duplicates(connection, catalog),
+        [DriftCount(**count) for count in counts],
+        _stream(connection, "drift_rows", about),
+        _stream(connection, "residual_rows", about),
+    )
+
+
+def _of_catalog(
+    connection: Connection, catalog: Catalog, name: str, parameters: dict[str, Any]
+) -> list[Row]:
+    parts: dict[str, sql.Composable] = {
+        part: catalog.query("facts", part) for part in ("size", "digest")
+    }
+    return connection.execute(catalog.query("facts", name, **parts), parameters).fetchall()
+
+
+def _duplicates(connection: Connection, catalog: Catalog) -> Duplicates:
+    rows = _of_catalog(connection, catalog, "duplicates", {"most": TOP_GROUPS})
+    if not rows:
+        return Duplicates(0, 0, ())
+    groups = [
+        Group(
+            row["sha256"],
+            row["size_bytes"],
+            row["files"],
+            row["rows"],
+            row["first_path"],
+            row["last_path"],
+            int(row["could_be_saved_bytes"]),
+        )
+        for row in rows
+    ]
+    return Duplicates(rows[0]["groups"], int(rows[0]["all_could_be_saved_bytes"]), groups)
+
+
+def _throughput(connection: Connection, run_id: int) -> list[Piece]:
+    parameters = {"run_id": run_id, "pieces": PIECES, "least_s": LEAST_PIECE_S}
+    rows = connection.execute(query("facts", "throughput"), parameters).fetchall()
+    return [Piece(**row) for row in rows if row["seconds"] > 0]
+
+
+def _stream(connection: Connection, name: str, parameters: dict[str, Any]) -> Iterator[Row]:
+    """The rows of a query a block at a time, within the snapshot."""
+    with connection.cursor(name=f"report_{name}") as cursor:
+        cursor.itersize = FETCH_ROWS
+        cursor.execute(query("facts", name), parameters)
+        yield from cursor
