@@ -32,7 +32,8 @@ In the order the data flows:
                   it runs; `neighbourly` its priorities
 - `small`         small files by the group (natively: `_native.c`); `alone` one by one (`files`),
                   two large ones together (`pairs`); `problems` why one has no digest
-- `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were
+- `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were;
+                  `asking` a process that a dead mount may hold
 - `hashing`       bytes to digests
 - `parts`         results packed by columns, sent as messages (`wire`)
 - `commits`       results to the writer, until they are settled

@@ -169,7 +169,7 @@ class Heartbeat:
         """Looks by way of a process of its own: a dead network mount may block it for ever."""
         process = await Child.start("fasthash.roots", with_secrets=False)
         try:
-            await process.send((self.seat.roots, self.seat.settings.root_sentinel))
+            await process.send(("missing", self.seat.roots, self.seat.settings.root_sentinel))
             answer = await process.receive()
         finally:
             process.kill()

@@ -6,7 +6,7 @@ import asyncio
 import os
 from dataclasses import replace
 
-from fasthash import coordinator, disks, paths, roots
+from fasthash import asking, coordinator, disks
 from fasthash.config import Settings
 from fasthash.controls import Controls
 from fasthash.coordinator import Finished
@@ -19,6 +19,9 @@ from fasthash.resolver import check_resolver
 from fasthash.store import preflight, session, strain
 from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
+
+# A disk that has gone to sleep takes 10 s to wake up, and an automounter may ask its server twice.
+ROOTS_ANSWER_S = 30.0
 
 
 def run_job(
@@ -77,20 +80,20 @@ def find_roots(names: list[str], sentinel: str | None) -> list[Root]:
     """The roots as they are now.
 
     Raises:
-        PreflightFailed: there is none, or one is no directory that this user may enter.
+        PreflightFailed: there is none, or one is no directory that this user may enter, or does
+            not answer.
     """
     if not names:
         raise PreflightFailed(
             "no root: say where the files lie with --root DIR (or FASTHASH_ROOTS, or roots = "
             "[..] in fasthash.toml), or add files with `fasthash register DIR`"
         )
-    found = []
-    for name in names:
-        try:
-            found.append(roots.find_root(os.fsdecode(paths.decode(name)), sentinel))
-        except OSError as error:
-            what = f" (sentinel {sentinel})" if sentinel is not None else ""
-            raise PreflightFailed(f"root {name}{what}: {os.strerror(error.errno or 0)}") from error
-        if not os.access(found[-1].real_path, os.X_OK, effective_ids=True):
-            raise PreflightFailed(f"root {name}: this user may not open anything in it (chmod +x)")
+    found = asking.ask("fasthash.roots", ("find", names, sentinel), ROOTS_ANSWER_S)
+    for fault in (one for one in found if isinstance(one, str)):
+        raise PreflightFailed(fault)
+    if len(found) < len(names):
+        raise PreflightFailed(
+            f"root {names[len(found)]}: its file system does not answer for {ROOTS_ANSWER_S:g} s; "
+            "`fasthash doctor` names the mount, and says how to mount it anew"
+        )
     return found

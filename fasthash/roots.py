@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from fasthash import child, wire
+from fasthash import asking, paths
 from fasthash.fixity import Root
 
 
@@ -44,14 +44,27 @@ def missing_root(roots: Sequence[Root], sentinel: str | None = None) -> tuple[Ro
     return None
 
 
-def main() -> None:
-    """Says once which root is missing, to a coordinator that must not touch a dead mount itself.
+def find_roots(names: Sequence[str], sentinel: str | None) -> Iterator[Root | str]:
+    """The roots as they are now, one after the other; a text says what is wrong with one."""
+    for name in names:
+        try:
+            root = find_root(os.fsdecode(paths.decode(name)), sentinel)
+        except (OSError, ValueError) as error:  # a NUL is no part of a name
+            what = f" (sentinel {sentinel})" if sentinel is not None else ""
+            why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+            yield f"root {name}{what}: {why}"
+            continue
+        if os.access(root.real_path, os.X_OK, effective_ids=True):
+            yield root
+        else:
+            yield f"root {name}: this user may not open anything in it (chmod +x)"
 
-    Not even a thread of it may: one in an uninterruptible call keeps the process from ending.
-    """
-    child.become_child(int(sys.argv[1]))
-    source, sink = child.take_pipes()
-    question: tuple[Sequence[Root], str | None] | None = wire.read(source)
-    if question is not None:
-        wire.write(sink, (missing_root(*question),))
-    os._exit(0)
+
+def main() -> None:
+    """A helper process of a coordinator, which must not touch a dead mount itself."""
+    asking.answer(_look)
+
+
+def _look(question: tuple[str, Any, str | None]) -> Iterable[object]:
+    kind, roots, sentinel = question
+    return find_roots(roots, sentinel) if kind == "find" else [(missing_root(roots, sentinel),)]

@@ -6,19 +6,15 @@ A dead network mount holds whoever touches it, for ever perhaps: the helper is l
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fasthash import child, disks, files, paths, roots, wire
+from fasthash import asking, disks, files, paths, roots
 from fasthash.doctor.mounts import find_mount, plain, read_mounts
-from fasthash.errors import PreflightFailed
 from fasthash.facts import RootFacts, SampledFiles
 from fasthash.fixity import Root
 from fasthash.paths import PathRefusedError
@@ -57,45 +53,19 @@ def look_at_files(
 
 
 def _ask(question: tuple[Any, ...], within_s: float) -> object | None:
-    """The helper's answer; None where it has none in time.
-
-    Raises:
-        PreflightFailed: it died.
-    """
-    helper = subprocess.Popen(
-        child.command("fasthash.doctor.places"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,  # one that cannot even die must not keep ours open
-        env=child.environment(os.environ, with_secrets=False),
-    )
-    try:
-        answer, complaint = helper.communicate(wire.pack(question), within_s)
-    except subprocess.TimeoutExpired:
-        helper.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            helper.wait(1)  # in an uninterruptible call it does not even die
-        for pipe in (helper.stdin, helper.stdout, helper.stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-        return None
-    found: object | None = wire.read(io.BytesIO(answer))
-    if found is None:
-        last = (complaint.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1]
-        raise PreflightFailed(f"the process that looks at roots and files died: {last}")
-    return found
+    """The helper's answer; None where it has none in time."""
+    answers = asking.ask("fasthash.doctor.places", question, within_s)
+    return answers[0] if answers else None
 
 
 def main() -> None:
     """Answers one question."""
-    child.become_child(int(sys.argv[1]))
-    source, sink = child.take_pipes()
-    question: tuple[Any, ...] | None = wire.read(source)
-    if question is not None:
-        kind, *rest = question
-        wire.write(sink, root_facts(*rest) if kind == "root" else sample_files(*rest))
-    os._exit(0)
+    asking.answer(_look)
+
+
+def _look(question: tuple[Any, ...]) -> list[object]:
+    kind, *rest = question
+    return [root_facts(*rest) if kind == "root" else sample_files(*rest)]
 
 
 def root_facts(name: str, sentinel: str | None) -> RootFacts:

@@ -17,7 +17,9 @@ from fuse import Answer, FaultyFiles
 from test_mistakes import interrupted
 from test_nothing_yet import Unconfigured
 
+from fasthash import main_job
 from fasthash.config import CatalogNames
+from fasthash.errors import PreflightFailed
 from fasthash.store import diagnose, schema, session, tallies
 
 Findings = list[dict[str, str]]
@@ -458,6 +460,19 @@ def test_a_file_system_that_does_not_answer(catalog: Database, storage: FaultyFi
     assert "does not answer" in ill["text"]
     assert ill["remedy"] == f"umount -l {catalog.root} && mount {catalog.root}"
     assert found["facts"]["database"]["rows"]["with_path"] == 3
+    storage.release()
+
+
+def test_a_run_does_not_wait_for_a_dead_root_for_ever(
+    catalog: Database, storage: FaultyFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the root that is dead, of several, and leaves no process that can still end."""
+    monkeypatch.setattr(main_job, "ROOTS_ANSWER_S", 1.0)
+    well = catalog.root.parent
+    assert len(main_job.find_roots([str(well), str(catalog.root)], None)) == 2
+    storage.root_faults = {"getattr": never}
+    with pytest.raises(PreflightFailed, match=f"root {catalog.root}: .* not answer for 1 s"):
+        main_job.find_roots([str(well), str(catalog.root)], None)
     storage.release()
 
 

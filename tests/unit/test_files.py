@@ -31,7 +31,7 @@ from fasthash.files import (
 )
 from fasthash.fixity import Verdict
 from fasthash.problems import FileProblemError, other_form
-from fasthash.roots import find_root, missing_root
+from fasthash.roots import find_root, find_roots, missing_root
 from fasthash.slot import Slot
 from fasthash.small import SmallFiles
 from fasthash.watching import Stopped
@@ -894,6 +894,13 @@ def test_a_root_has_to_be_a_folder_with_its_sentinel(root: Path) -> None:
         find_root(str(root), ".sentinel")
     (root / ".sentinel").touch()
     assert find_root(str(root), ".sentinel").inode == os.stat(root).st_ino
+
+
+def test_roots_of_bad_names_are_told(root: Path) -> None:
+    told = list(find_roots([str(root), str(root / "none"), "a\0b"], None))
+    assert told[0] == find_root(str(root))
+    assert told[1] == f"root {root / 'none'}: No such file or directory"
+    assert "embedded null" in str(told[2])
 
 
 def test_a_root_that_is_gone_replaced_or_bare_is_missing(tmp_path: Path, root: Path) -> None:
