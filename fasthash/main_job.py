@@ -20,6 +20,7 @@ from fasthash.store import preflight, session, strain
 from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
 
+ROOTS = "fasthash.roots"  # the helper's module
 # A disk that has gone to sleep takes 10 s to wake up, and an automounter may ask its server twice.
 ROOTS_ANSWER_S = 30.0
 
@@ -57,23 +58,25 @@ def check(settings: Settings) -> tuple[Catalog, list[Root]]:
         DatabaseUnreachable: there is no database.
     """
     writing = not settings.dry_run
-    with session.connect_once(settings.dsn, "preflight", settings.db_timeout_s) as connection:
-        preflight.check_server(connection, writing=writing)
-        catalog = preflight.check_catalog(
-            connection,
-            settings.catalog,
-            writing=writing,
-            update_function=settings.update_function,
-        )
-        if writing or settings.scrub is not None or settings.precheck != "off":
-            preflight.check_ledger(connection)
-        if writing:
-            preflight.hint_at_indexes(connection, catalog)
-        if settings.courtesy.most_replication_lag_s:
-            strain.check_visible(connection)
-        preflight.check_types(connection, catalog, settings.types)
-        names = list(settings.roots) or registered_roots(connection)
-    return catalog, find_roots(names, settings.root_sentinel)
+    # It starts meanwhile: 50 ms.
+    with asking.Helper(ROOTS) as helper:
+        with session.connect_once(settings.dsn, "preflight", settings.db_timeout_s) as connection:
+            preflight.check_server(connection, writing=writing)
+            catalog = preflight.check_catalog(
+                connection,
+                settings.catalog,
+                writing=writing,
+                update_function=settings.update_function,
+            )
+            if writing or settings.scrub is not None or settings.precheck != "off":
+                preflight.check_ledger(connection)
+            if writing:
+                preflight.hint_at_indexes(connection, catalog)
+            if settings.courtesy.most_replication_lag_s:
+                strain.check_visible(connection)
+            preflight.check_types(connection, catalog, settings.types)
+            names = list(settings.roots) or registered_roots(connection)
+        return catalog, _find_roots(helper, names, settings.root_sentinel)
 
 
 def find_roots(names: list[str], sentinel: str | None) -> list[Root]:
@@ -83,12 +86,17 @@ def find_roots(names: list[str], sentinel: str | None) -> list[Root]:
         PreflightFailed: there is none, or one is no directory that this user may enter, or does
             not answer.
     """
+    with asking.Helper(ROOTS) as helper:
+        return _find_roots(helper, names, sentinel)
+
+
+def _find_roots(helper: asking.Helper, names: list[str], sentinel: str | None) -> list[Root]:
     if not names:
         raise PreflightFailed(
             "no root: say where the files lie with --root DIR (or FASTHASH_ROOTS, or roots = "
             "[..] in fasthash.toml), or add files with `fasthash register DIR`"
         )
-    found = asking.ask("fasthash.roots", ("find", names, sentinel), ROOTS_ANSWER_S)
+    found = helper.ask(("find", names, sentinel), ROOTS_ANSWER_S)
     for fault in (one for one in found if isinstance(one, str)):
         raise PreflightFailed(fault)
     if len(found) < len(names):

@@ -54,7 +54,8 @@ def look_at_files(
 
 def _ask(question: tuple[Any, ...], within_s: float) -> object | None:
     """The helper's answer; None where it has none in time."""
-    answers = asking.ask("fasthash.doctor.places", question, within_s)
+    with asking.Helper("fasthash.doctor.places") as helper:
+        answers = helper.ask(question, within_s)
     return answers[0] if answers else None
 
 
