@@ -6,8 +6,6 @@ import contextlib
 import io
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from fasthash import child, wire
@@ -21,7 +19,7 @@ class Helper:
     process from ending. The helper is left to it.
 
     Args:
-        module: whose `main` calls `answer`.
+        module: whose `main` calls `child.answer`.
     """
 
     def __init__(self, module: str) -> None:
@@ -64,21 +62,6 @@ class Helper:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-
-
-def answer(look: Callable[[Any], Iterable[object]]) -> None:
-    """The main program of a helper: answers one question, as far as it gets.
-
-    Args:
-        look: from the question to the answers, each of which is sent when it is there.
-    """
-    child.become_child(int(sys.argv[1]))
-    source, sink = child.take_pipes()
-    question = wire.read(source)
-    if question is not None:
-        for found in look(question):
-            wire.write(sink, found)
-    os._exit(0)
 
 
 def _messages(data: bytes) -> list[Any]:

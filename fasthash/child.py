@@ -6,8 +6,10 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, BinaryIO
+
+from fasthash import wire
 
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
@@ -39,6 +41,21 @@ def take_pipes() -> tuple[BinaryIO, BinaryIO]:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     return source, sink
+
+
+def answer(look: Callable[[Any], Iterable[object]]) -> None:
+    """The main program of a helper that is asked one question (see `asking`).
+
+    Args:
+        look: from the question to the answers, each of which is sent when it is there.
+    """
+    become_child(int(sys.argv[1]))
+    source, sink = take_pipes()
+    question = wire.read(source)
+    if question is not None:
+        for found in look(question):
+            wire.write(sink, found)
+    os._exit(0)
 
 
 def command(module: str, *arguments: str) -> list[str]:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from fasthash import asking, paths
+from fasthash import child, paths
 from fasthash.fixity import Root
 
 
@@ -62,7 +62,7 @@ def find_roots(names: Sequence[str], sentinel: str | None) -> Iterator[Root | st
 
 def main() -> None:
     """A helper process of a coordinator, which must not touch a dead mount itself."""
-    asking.answer(_look)
+    child.answer(_look)
 
 
 def _look(question: tuple[str, Any, str | None]) -> Iterable[object]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from fasthash import asking, disks, files, paths, roots
+from fasthash import asking, child, disks, files, paths, roots
 from fasthash.doctor.mounts import find_mount, plain, read_mounts
 from fasthash.facts import RootFacts, SampledFiles
 from fasthash.fixity import Root
@@ -61,7 +61,7 @@ def _ask(question: tuple[Any, ...], within_s: float) -> object | None:
 
 def main() -> None:
     """Answers one question."""
-    asking.answer(_look)
+    child.answer(_look)
 
 
 def _look(question: tuple[Any, ...]) -> list[object]:
