@@ -83,6 +83,7 @@ class Settings:
     roots: tuple[str, ...] = ()
     root_sentinel: str | None = None
     resolver: str | None = None
+    import_paths: tuple[str, ...] = ()  # where it may lie, beside PYTHONPATH
     update_function: str | None = None
     workers: int = 1  # 0: as many as cores and disks can use
     range_rows: int = DEFAULT_RANGE_ROWS

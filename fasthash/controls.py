@@ -15,8 +15,9 @@ from fasthash.errors import FasthashError
 
 log = logging.getLogger("fasthash")
 
-# Bytes and files a second that the configuration has now; raises FasthashError.
-Reload = Callable[[], tuple[float, float]]
+# Bytes and files a second that the configuration has now, None for what it does not say; raises
+# FasthashError.
+Reload = Callable[[], tuple[float | None, float | None]]
 
 
 class Steered(Protocol):
@@ -28,8 +29,8 @@ class Steered(Protocol):
     def tell(self) -> None:
         """Logs what every worker is doing."""
 
-    def set_rates(self, bytes_per_s: float, files_per_s: float) -> None:
-        """Reads at these rates from now on; 0 is for none."""
+    def set_rates(self, bytes_per_s: float | None, files_per_s: float | None) -> None:
+        """Reads at these rates from now on; 0 is for none, None for what it is."""
 
 
 class Controls(Protocol):
@@ -54,8 +55,7 @@ class Signals:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, run.stop, number)
         loop.add_signal_handler(signal.SIGUSR1, run.tell)
-        if self._reload is not None:
-            loop.add_signal_handler(signal.SIGHUP, self._read_again, self._reload, run)
+        loop.add_signal_handler(signal.SIGHUP, self._read_again, run)
 
     def detach(self) -> None:
         """There is nothing to tell any more; a signal that comes late does not end us either."""
@@ -64,9 +64,15 @@ class Signals:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
-    def _read_again(self, reload: Reload, run: Steered) -> None:
+    def _read_again(self, run: Steered) -> None:
+        if self._reload is None:
+            log.info(
+                "SIGHUP: there is no configuration file to read again",
+                extra=logs.event("reload_ignored"),
+            )
+            return
         try:
-            rates = reload()
+            rates = self._reload()
         except FasthashError as error:
             event = logs.event("reload_failed", reason=str(error))
             log.error("the configuration is left as it was: %s", error, extra=event)  # noqa: TRY400

@@ -208,11 +208,11 @@ class Coordinator:
         """Logs what every worker is doing."""
         self.heartbeat.tell()
 
-    def set_rates(self, bytes_per_s: float, files_per_s: float) -> None:
-        """Reads at these rates from now on; 0 is for none."""
+    def set_rates(self, bytes_per_s: float | None, files_per_s: float | None) -> None:
+        """Reads at these rates from now on; 0 is for none, None for what it is."""
         if self.seat.host_rate is not None:
             self.seat.host_rate.set_rates(bytes_per_s, files_per_s)
-            note_rates(bytes_per_s, files_per_s)
+            note_rates(*self.seat.host_rate.rates)
 
     def stop(self, number: int) -> None:
         """For a signal. Once: no new units, what is in hand is flushed. Twice: at once."""

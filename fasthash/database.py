@@ -46,4 +46,6 @@ def locate(dsn: str | None, *, make: bool) -> Database:
     from fasthash import embedded  # noqa: PLC0415
 
     server = (embedded.ensure if make else embedded.find)(embedded.data_home(), name)
-    return Database(server.dsn, server.release, is_embedded=True)
+    from fasthash.store.conninfo import shut  # noqa: PLC0415
+
+    return Database(shut(server.dsn), server.release, is_embedded=True)

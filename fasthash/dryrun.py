@@ -106,6 +106,8 @@ class DryRun:
             self.progress.close()
             self.desk.close()
             os.unlink(self.host_rate.path)
+            self.host_rate.close()
+            self.gate.close()
         if error is not None:
             raise error
         state = "interrupted" if self.supply.stopped else "complete"
@@ -232,8 +234,8 @@ class DryRun:
         total = sum(self.by_type.values(), Counts())
         log.info("dry run: %s rows", f"{total.scanned:,}", extra=logs.event("activity"))
 
-    def set_rates(self, bytes_per_s: float, files_per_s: float) -> None:
-        """Reads at these rates from now on; 0 is for none."""
+    def set_rates(self, bytes_per_s: float | None, files_per_s: float | None) -> None:
+        """Reads at these rates from now on; 0 is for none, None for what it is."""
         self.host_rate.set_rates(bytes_per_s, files_per_s)
 
     def stop(self, number: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -26,6 +28,8 @@ log = logging.getLogger("fasthash")
 WRITE_EVERY_S = 15.0
 # A file system that hangs does not keep a run from ending.
 LAST_WRITE_S = 3.0
+# Others that share the file write it in milliseconds.
+LOCK_S = 1.0
 # Anybody may read it: node_exporter is another user.
 FILE_MODE = 0o644
 
@@ -40,18 +44,33 @@ class Exporter(Exposition):
         kind: of the run.
         listen: address and port to serve at, port 0 for any that is free; or None.
         path: the file to keep written, or None.
+        has_to_listen: a port that is taken is an error; else a warning, for another run on the host
+            may have the same configuration.
 
     Raises:
         ConfigError: the port is taken, or the file cannot be written.
     """
 
     def __init__(
-        self, catalog: str, kind: str, listen: tuple[str, int] | None, path: str | None
+        self,
+        catalog: str,
+        kind: str,
+        listen: tuple[str, int] | None,
+        path: str | None,
+        *,
+        has_to_listen: bool = True,
     ) -> None:
         super().__init__(catalog, kind)
         self._file = None if path is None else TextFile(path, self)
-        if listen is not None:
+        if listen is None:
+            return
+        try:
             _serve(self, *listen)
+        except ConfigError as error:
+            if has_to_listen:
+                raise
+            event = logs.event("metrics_not_served", address=listen[0], port=listen[1])
+            log.warning("%s; going on without", error, extra=event)
 
     def opened(self, run_id: int, how: str, started_at: datetime) -> None:
         """See `Metrics`."""
@@ -109,7 +128,7 @@ def _registry(told: Exposition, others: Families | None = None) -> CollectorRegi
 def _serve(told: Exposition, address: str, port: int) -> None:
     try:
         server, _ = start_http_server(port, address, _registry(told))
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # the last: of an address, to IDNA
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"cannot serve metrics on {address}:{port} (--metrics-port): {reason}"
@@ -122,6 +141,29 @@ def _serve(told: Exposition, address: str, port: int) -> None:
         port,
         extra=logs.event("metrics_served", address=address, port=port),
     )
+
+
+@contextlib.contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Of those that share a file in the folder, one at a time: it is read and written anew.
+
+    Where locks cannot be had, or somebody keeps one for long, it is not waited for.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        until_s = time.monotonic() + LOCK_S
+        while time.monotonic() < until_s:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.01)
+            except OSError:
+                break
+            else:
+                break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class TextFile:
@@ -177,7 +219,8 @@ class TextFile:
     def _try_to_write(self) -> None:
         """Writes it; what fails is said once, and tried again the next time."""
         try:
-            self._put(generate_latest(_registry(self.told, self._read())), replace=True)
+            with _alone(os.path.dirname(self.path)):
+                self._put(generate_latest(_registry(self.told, self._read())), replace=True)
         except OSError as error:
             if not self._failed:
                 log.warning(
@@ -222,8 +265,8 @@ class TextFile:
         try:
             with open(self.path, encoding="utf-8") as file:
                 families = list(text_string_to_metric_families(file.read()))
-        except (OSError, ValueError, KeyError):
-            return others  # there is none, or it is no such file
+        except Exception:
+            return others  # there is none, or it is no such file: the parser raises all sorts
         for family in families:
             for sample in family.samples:
                 group = tuple(sample.labels.get(label) for label in COMMON)

@@ -76,9 +76,17 @@ class HostRate(_Shared):
         bytes_per_s, files_per_s = _RATES.unpack_from(self.memory, 0)
         return bytes_per_s, files_per_s
 
-    def set_rates(self, bytes_per_s: float, files_per_s: float) -> None:
-        """New limits, from now on; whoever waits reckons anew."""
+    def set_rates(self, bytes_per_s: float | None, files_per_s: float | None) -> None:
+        """New limits, from now on; whoever waits reckons anew.
+
+        Args:
+            bytes_per_s: 0 for none, None to leave it as it is.
+            files_per_s: likewise.
+        """
         with self.locked():
+            old = self.rates
+            bytes_per_s = old[0] if bytes_per_s is None else bytes_per_s
+            files_per_s = old[1] if files_per_s is None else files_per_s
             now_s = time.monotonic()
             struct.pack_into("<dd", self.memory, _PAID_AT, now_s, now_s)
             _RATES.pack_into(self.memory, 0, bytes_per_s, files_per_s)

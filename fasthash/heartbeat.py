@@ -104,10 +104,8 @@ class Heartbeat:
     def _obey(self, orders: dict[str, Any]) -> None:
         """Does what `fasthash rate` wants, where that is new."""
         if orders != self._orders and "rates" in orders and self.seat.host_rate is not None:
-            pairs = zip(self.seat.host_rate.rates, orders["rates"], strict=True)
-            rates = [old if new is None else new for old, new in pairs]
-            self.seat.host_rate.set_rates(*rates)
-            note_rates(*rates)
+            self.seat.host_rate.set_rates(*orders["rates"])
+            note_rates(*self.seat.host_rate.rates)
         self._orders = orders
 
     async def report(self) -> None:

@@ -44,6 +44,7 @@ class WorkerSetup:
     ionice: str | None = None
     host_rate_path: str | None = None
     run_id: int | None = None
+    import_paths: tuple[str, ...] = ()
 
 
 class RootMissingError(Exception):

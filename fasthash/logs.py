@@ -106,8 +106,8 @@ class LineHandler(logging.StreamHandler[Any]):
             lead = "\r\x1b[K" if sys.stderr.isatty() else ""
             sys.stderr.write(f"{lead}{self.format(record)}\n")
             sys.stderr.flush()
-        except (BrokenPipeError, ValueError):
-            pass  # nobody reads any more; the ledger has it all the same
+        except (OSError, ValueError):
+            pass  # nobody reads any more, or its disk is full; the ledger has it all the same
 
 
 def set_up(log_format: str, level: int = logging.INFO) -> None:

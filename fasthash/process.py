@@ -6,11 +6,36 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Sequence
 
 from fasthash import child, wire
 
 MESSAGE_LIMIT_BYTES = 16 * 1024 * 1024
+
+
+class _SignalsBlocked(threading.local):
+    """Blocks what ends a process while this thread starts others, several at a time perhaps.
+
+    Afterwards all is as before: a program that has us as a library may block them for good.
+    """
+
+    depth = 0
+    before: frozenset[int] = frozenset()
+
+    def __enter__(self) -> None:
+        if self.depth == 0:
+            held = (signal.SIGINT, signal.SIGTERM)
+            self.before = frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, held))
+        self.depth += 1
+
+    def __exit__(self, *_error: object) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
+
+
+_signals_blocked = _SignalsBlocked()
 
 
 class Child:
@@ -24,9 +49,7 @@ class Child:
         cls, module: str, *arguments: str, with_secrets: bool, descriptors: Sequence[int] = ()
     ) -> Child:
         """Starts `python -m module`; signals are blocked in it until it ignores them."""
-        blocked = {signal.SIGINT, signal.SIGTERM}
-        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
-        try:
+        with _signals_blocked:
             process = await asyncio.create_subprocess_exec(
                 *child.command(module, *arguments),
                 stdin=asyncio.subprocess.PIPE,
@@ -35,8 +58,6 @@ class Child:
                 pass_fds=descriptors,
                 limit=MESSAGE_LIMIT_BYTES,
             )
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         return cls(process)
 
     async def send(self, message: object) -> None:

@@ -185,6 +185,7 @@ def worker_setup(settings: Settings, roots: Sequence[Root]) -> WorkerSetup:
         Algorithms(blake3=settings.blake3, xxh3=settings.precheck == "xxh3"),
         settings.courtesy.nice,
         settings.courtesy.ionice,
+        import_paths=settings.import_paths,
     )
 
 

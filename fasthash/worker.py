@@ -85,6 +85,7 @@ def main() -> None:
     logs.set_up(setup.log_format)
     if setup.run_id is not None:
         logs.bind(run_id=setup.run_id)
+    sys.path += setup.import_paths
     neighbourly.step_back(setup.nice, setup.ionice)
     slot, gate = Slot(int(sys.argv[2])), Gate.inherit(int(sys.argv[3]))
     host = HostRate(setup.host_rate_path) if setup.host_rate_path is not None else None

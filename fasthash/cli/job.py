@@ -91,7 +91,9 @@ def _end_at_once_when_told() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda n, _frame: os._exit(128 + n))
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a question that nobody can answer now
+    # A question that nobody can answer now, and a file that is read anyway, or was.
+    for number in (signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:

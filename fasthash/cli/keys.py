@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
@@ -67,6 +68,7 @@ class Folder(ParamType):
     """
 
     name = "path"
+    envvar_list_splitter = os.pathsep  # of several in a variable; names may have spaces
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fasthash.coordinator import Finished
     from fasthash.exporter import Exporter
 
+COMMANDLINE = ParameterSource.COMMANDLINE
 # Of a command to which the database said no, as `fasthash.cli.main` has it.
 REFUSED_STATUS = 4
 
@@ -46,12 +47,12 @@ def start_metrics(values: dict[str, Any], settings: Settings) -> Exporter | None
     port, path = values["metrics_port"], values["metrics_file"]
     if port is None and path is None:
         return None
+    source = click.get_current_context().get_parameter_source
+    asked_for = [n for n in ("metrics_port", "metrics_file") if source(n) == COMMANDLINE]
     if settings.dry_run:
         # A configuration file has these for the runs of every night; a dry run goes without.
-        source = click.get_current_context().get_parameter_source
-        for name in ("metrics_port", "metrics_file"):
-            if source(name) == ParameterSource.COMMANDLINE:
-                raise ConfigError(f"--{name.replace('_', '-')}: a dry run has no metrics")
+        for name in asked_for:
+            raise ConfigError(f"--{name.replace('_', '-')}: a dry run has no metrics")
         return None
     if importlib.util.find_spec("prometheus_client") is None:
         raise ConfigError(
@@ -61,7 +62,8 @@ def start_metrics(values: dict[str, Any], settings: Settings) -> Exporter | None
     from fasthash.exporter import Exporter  # noqa: PLC0415
 
     listen = parsing.parse_listen(str(port)) if isinstance(port, int) else port
-    return Exporter(str(settings.catalog), settings.kind, listen, path)
+    has_to_listen = "metrics_port" in asked_for
+    return Exporter(str(settings.catalog), settings.kind, listen, path, has_to_listen=has_to_listen)
 
 
 def tell_end(metrics: Exporter, finished: Finished) -> None:

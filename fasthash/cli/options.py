@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from fasthash import config, logs, parsing, windows
 from fasthash.cli import keys
@@ -16,6 +17,9 @@ from fasthash.cli.keys import Folder as Folder  # noqa: PLC0414
 from fasthash.cli.keys import Parsed as Parsed  # noqa: PLC0414
 from fasthash.config import CatalogNames, Courtesy, Settings
 from fasthash.database import locate
+
+if TYPE_CHECKING:
+    from fasthash.controls import Reload
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -133,7 +137,7 @@ def find_dsn(dsn: str | None, *, make: bool) -> str:
     """The connection string to use, until the command ends; see `database.locate`."""
     database = locate(dsn, make=make)
     if database.is_embedded:
-        # Its connection string leaves settings open, and these would fill them in.
+        # The little that its connection string leaves open, these would fill in.
         for variable in [v for v in os.environ if v.startswith("PG")]:
             del os.environ[variable]
     click.get_current_context().call_on_close(database.release)
@@ -168,16 +172,29 @@ def _courtesy(values: dict[str, Any]) -> Courtesy:
     )
 
 
-def reload_rates(ctx: click.Context) -> Callable[[], tuple[float, float]] | None:
-    """What reads the rates (bytes and files a second) in the configuration file again, if any."""
+def reload_rates(ctx: click.Context) -> Reload | None:
+    """What reads the rates in the configuration file again, if there is one.
+
+    A flag and a variable rank above the file here, too. What the file has never said is left to
+    `fasthash rate`.
+    """
     path = ctx.meta.get(CONFIG_USED)
     if path is None:
         return None
+    above = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    said = set(ctx.meta[CONFIG_CONTENT])
 
-    def reload() -> tuple[float, float]:
+    def reload() -> tuple[float | None, float | None]:
         content = keys.load(path)
-        rate, files_rate = (str(content.get(key, "off")) for key in ("rate", "files_rate"))
-        return parsing.parse_rate(rate), parsing.parse_files_rate(files_rate)
+        said.update(content)
+        parsers = {"rate": parsing.parse_rate, "files_rate": parsing.parse_files_rate}
+        rate, files_rate = (
+            parse(str(content.get(key, "off")))
+            if key in said and ctx.get_parameter_source(key) not in above
+            else None
+            for key, parse in parsers.items()
+        )
+        return rate, files_rate
 
     return reload
 

@@ -186,14 +186,21 @@ class Catalog:
         """The recorded digests, streamed in the order of type and id.
 
         Each has the keys `row_id, artifact_type, path, digest, size_bytes, computed_at`.
+
+        Raises:
+            FasthashError: there is no such type, or no such catalog.
         """
         from fasthash.store import listing, preflight, session  # noqa: PLC0415
 
+        if isinstance(types, str):
+            raise ConfigError("types is a list, not one text")
+        types = tuple(types)
         with session.connect_once(self.dsn(), "hashes") as connection:
             catalog = preflight.check_catalog(
                 connection, self._names, writing=False, update_function=None
             )
-            found = listing.iterate_hashed(connection, catalog, algorithm, tuple(types))
+            preflight.check_types(connection, catalog, types)
+            found = listing.iterate_hashed(connection, catalog, algorithm, types)
             with closing(found) as rows:
                 yield from rows
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_type_hints
 
-from fasthash import parsing, windows
+from fasthash import neighbourly, parsing, windows
 from fasthash.config import DEFAULT_WAL_BACKLOG, Courtesy, Scrub, Settings
 from fasthash.controls import Remote
 from fasthash.errors import ConfigError
@@ -61,6 +64,17 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "disk": ("auto", "rotational", "solid"),
     "on_drift": ("overwrite", "hold", None),
     "precheck": ("off", "stat", "xxh3"),
+}
+# A run that is open gives its leases back in 3 s. One that is not waits for the database, perhaps,
+# and has nothing to give back: it ends by itself when it gets there.
+GIVE_UP_S = 5.0
+# As the command's flags have it; the budget is kept in 8 bytes.
+_MOST = {
+    "workers": 1024,
+    "range_rows": 1_000_000,
+    "nice": 19,
+    "budget_bytes": 2**63 - 1,
+    "most_io_pressure": 100,
 }
 _COURTESIES = frozenset(field.name for field in fields(Courtesy))
 
@@ -128,13 +142,21 @@ def scrub(
 
 
 class _Watcher(NoProgress):
-    """Somebody's function as a progress."""
+    """Somebody's function as a progress; what it raises ends the run, and comes out of it."""
 
-    def __init__(self, show: Callable[[Position], None]) -> None:
+    def __init__(self, show: Callable[[Position], None], stop: Callable[[], None]) -> None:
         self._show = show
+        self._stop = stop
+        self.raised: Exception | None = None
 
     def show(self, position: Position) -> None:
-        self._show(position)
+        if self.raised is not None:
+            return
+        try:
+            self._show(position)
+        except Exception as error:
+            self.raised = error
+            self._stop()
 
 
 def _work(
@@ -143,8 +165,11 @@ def _work(
     from fasthash.main_job import run_job  # noqa: PLC0415
 
     settings = with_options(settings, options)
-    watcher = NoProgress() if progress is None else _Watcher(progress)
+    if settings.resolver is not None:
+        # Workers are started bare; the resolver may lie beside the script.
+        settings = replace(settings, import_paths=tuple(map(os.path.abspath, sys.path)))
     controls = Remote()
+    watcher = _Watcher(progress or (lambda _: None), controls.stop)
     ended: Future[Finished] = Future()
 
     def work() -> None:
@@ -159,9 +184,11 @@ def _work(
         wait([ended])
     except BaseException:
         controls.stop()
-        wait([ended])
+        wait([ended], GIVE_UP_S)
         raise
     finished = ended.result()
+    if watcher.raised is not None:
+        raise watcher.raised
     if finished.error is not None:
         raise finished.error
     return finished.summary
@@ -191,13 +218,24 @@ def with_options(settings: Settings, options: WorkOptions) -> Settings:
     unknown = wanted.keys() - WorkOptions.__annotations__.keys()
     if unknown:
         raise ConfigError(f"there is no option {min(unknown)!r}")
-    _refuse_negative(wanted | courtesy)
+    for name, value in (wanted | courtesy).items():
+        _check_number(name, value)
+    if courtesy.get("ionice") is not None:
+        neighbourly.parse_ionice(courtesy["ionice"])
     wished = replace(Courtesy(most_wal_backlog=DEFAULT_WAL_BACKLOG), **courtesy)
     return replace(settings, courtesy=wished, **{"workers": 0, **wanted})
 
 
-def _refuse_negative(wanted: dict[str, Any]) -> None:
-    for name, value in wanted.items():
-        least = 1 if name in ("limit", "range_rows", "lease_ttl_s") else 0
-        if isinstance(value, int | float) and value < least:
-            raise ConfigError(f"{name}={value!r}: at least {least}")
+def _check_number(name: str, value: Any) -> None:
+    """Refuses what is no number where one is wanted, or one that is out of bounds."""
+    hint = get_type_hints(WorkOptions)[name]
+    if hint not in (int, float, int | None) or (value is None and hint == (int | None)):
+        return
+    kinds = int | float if hint is float else int
+    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+        raise ConfigError(f"{name}={value!r}: a {'' if hint is float else 'whole '}number")
+    least = 1 if name in ("limit", "range_rows", "lease_ttl_s") else 0
+    most = _MOST.get(name, math.inf)
+    if not least <= value <= most:
+        bounds = f"at least {least}" if most == math.inf else f"{least} to {most}"
+        raise ConfigError(f"{name}={value!r}: {bounds}")

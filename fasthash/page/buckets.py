@@ -56,7 +56,7 @@ class SizeBucket:
 
 def _power(size_bytes: int) -> str:
     """A power of ten in bytes: `1 B`, `100 kB`, `10 TB`."""
-    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    units = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
     digits = len(str(size_bytes)) - 1
     return f"{10 ** (digits % 3)} {units[digits // 3]}"
 

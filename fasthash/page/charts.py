@@ -188,7 +188,7 @@ def _bars(
 ) -> None:  # fmt: skip
     """Horizontal bars, the first on top, each with its value beside it."""
     places = range(len(values))
-    bars = axes.barh(places, values, color=colours, height=0.68)
+    bars = axes.barh(places, list(map(float, values)), color=colours, height=0.68)
     axes.bar_label(bars, words, padding=4, color=ink.text, fontsize=9)
     axes.set_yticks(places, labels, color=ink.text)
     axes.invert_yaxis()

@@ -15,7 +15,7 @@ SELECT now() AS made_at, set_config('work_mem', '64MB', true) AS work_mem
 -- name: shape
 -- The whole catalog in one pass: rows by how many digits their size has (NULL: no size) and by how
 -- old their marker is (NULL: none; -1: no time; else how many of the limits it is not before).
-SELECT s.digits, s.age, count(*) AS n, coalesce(sum(s.size_bytes), 0)::bigint AS bytes
+SELECT s.digits, s.age, count(*) AS n, coalesce(sum(s.size_bytes), 0) AS bytes
 FROM (
     SELECT z.size_bytes, CASE WHEN z.size_bytes = 0 THEN 0 ELSE length(z.size_bytes::text) END
                AS digits,

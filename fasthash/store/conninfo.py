@@ -29,6 +29,27 @@ def masked(dsn: str) -> str:
     return conninfo.make_conninfo(**shown) if shown else ""
 
 
+# What libpq would take from its variables for a server that they are not about, and what it takes
+# without them. PGSERVICE alone cannot be overruled by a connection string.
+_ITS_OWN = {
+    "hostaddr": "",
+    "options": "",
+    "sslmode": "disable",
+    "gssencmode": "disable",
+    "channel_binding": "disable",
+    "require_auth": "",
+    "requirepeer": "",
+    "target_session_attrs": "any",
+    "load_balance_hosts": "disable",
+}
+
+
+def shut(dsn: str) -> str:
+    """A connection string to a socket that none of libpq's variables can make another of."""
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    return conninfo.make_conninfo(dsn, **{k: v for k, v in _ITS_OWN.items() if k in known})
+
+
 def variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Those of libpq's own variables that are set, with their values; secrets masked."""
     for option in pq.Conninfo.get_defaults():

@@ -60,7 +60,7 @@ def _gather(connection: Connection, catalog: Catalog, run_id: int, alive: list[i
     run = reports.read_run(connection, run_id)
     about = {"run_id": run_id, "catalog": catalog.key}
     shape = _of_catalog(connection, catalog, "shape", {"limits": buckets.age_limits(made_at)})
-    sizes, without_size = buckets.sizes((r["digits"], r["n"], r["bytes"]) for r in shape)
+    sizes, without_size = buckets.sizes((r["digits"], r["n"], int(r["bytes"])) for r in shape)
     counts = connection.execute(query("facts", "drift_counts"), about).fetchall()
     return Facts(
         made_at,

@@ -205,6 +205,19 @@ def test_check_of_what_is_no_file(run: Run) -> None:
     assert said == "fasthash: cannot read none.toml: No such file or directory\n"
 
 
+def test_several_roots_in_a_variable(database: Database, tmp_path: Path) -> None:
+    """As in PATH: names with spaces are names."""
+    database.make_table()
+    for n, name in enumerate(("one", "the other one")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"f{n}").write_text(name)
+        database.add(n, f"f{n}")
+    database.environment["FASTHASH_ROOTS"] = f"{tmp_path}/one:{tmp_path}/the other one"
+    done = database.fasthash("run", "--json")
+    assert json.loads(done.stdout)["outcomes"]["hashed"] == 2
+
+
 def test_a_run_has_the_settings_that_are_shown(database: Database, tmp_path: Path) -> None:
     database.make_table()
     for name in "ab":

@@ -14,6 +14,7 @@ from typing import Any
 
 from conftest import Database
 from oracle import SLOW, Oracle, kill, until
+from test_scrub import fill
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from test_events import documented
@@ -104,6 +105,17 @@ def test_an_error_is_a_line_as_well(database: Database) -> None:
     assert line["event"] == "error"
     assert line["exit_status"] == 4
     assert "cannot reach" in line["message"]
+
+
+def test_a_log_on_a_full_disk_ends_nothing(database: Database) -> None:
+    fill(database, 3)
+    command = database.command("run", "--json", "--root", str(database.root))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, env=database.env(), stdout=subprocess.PIPE, stderr=full, check=False
+        )
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["outcomes"]["hashed"] == 3
 
 
 def test_a_database_that_goes_away_and_comes_back(database: Database) -> None:

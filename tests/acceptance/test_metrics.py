@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import threading
 import urllib.request
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +20,8 @@ from oracle import OUTCOMES, SLOW, Oracle, ends, kill, until
 from prometheus_client.parser import text_string_to_metric_families
 from test_scrub import fill, rot
 
-from fasthash.exposition import COMMON, METRICS
+from fasthash.exporter import Exporter
+from fasthash.exposition import COMMON, METRICS, How
 
 HOOKS = str(Path(__file__).parents[1] / "hooks")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -272,10 +275,42 @@ def test_a_port_that_is_taken_ends_it_before_it_begins(database: Database, folde
         done = database.fasthash(
             "run", "--root", str(database.root), "--metrics-port", str(port), status=2
         )
-    [line] = done.stderr.splitlines()
-    assert f"127.0.0.1:{port}" in line
-    assert "in use" in line
-    assert not database.sql("SELECT 1 FROM fasthash.run")
+        [line] = done.stderr.splitlines()
+        assert f"127.0.0.1:{port}" in line
+        assert "in use" in line
+        assert not database.sql("SELECT 1 FROM fasthash.run")
+        # The file is for the runs of every night, and one of them may still be going on.
+        database.environment["FASTHASH_METRICS_PORT"] = str(port)
+        done = database.fasthash("run", "--root", str(database.root), "--log-format", "json")
+    [line] = [json.loads(text) for text in done.stderr.splitlines() if "not_served" in text]
+    assert (line["level"], line["port"]) == ("WARNING", port)
+
+
+def test_a_file_that_is_no_such_file_is_replaced(database: Database, folder: Path) -> None:
+    fill(database, 3)
+    path = folder / "fasthash.prom"
+    path.write_text('fasthash_running{catalog= , =# a}"artifacts"} 0.0')
+    database.run("--metrics-file", str(path))
+    assert parse(path.read_text())["ended", "complete"] == 1
+
+
+def test_those_who_share_a_file_write_it_one_after_the_other(folder: Path) -> None:
+    def exporter(kind: str) -> Exporter:
+        return Exporter("artifacts", kind, None, str(folder / "fasthash.prom"))
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    backfill = threading.Thread(target=exporter("backfill").ended, args=(How.NOT_BEGUN, 4, None))
+    backfill.start()
+    backfill.join(0.2)
+    assert not (folder / "fasthash.prom").exists(), "somebody else is about to write it"
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    backfill.join()
+    assert parse((folder / "fasthash.prom").read_text())["exit_status",] == 4
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    exporter("scrub").ended(How.NOT_BEGUN, 4, None)  # but not for ever
+    assert parse((folder / "fasthash.prom").read_text(), "scrub")["exit_status",] == 4
+    os.close(descriptor)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +321,7 @@ def test_a_port_that_is_taken_ends_it_before_it_begins(database: Database, folde
         (["--metrics-file", "FOLDER/dir.prom"], "directory"),
         (["--metrics-port", "http"], "no place to listen at"),
         (["--metrics-port", "203.0.113.1:9188"], "cannot serve metrics"),
+        (["--metrics-port", "..:9188"], "cannot serve metrics"),
         (["--metrics-port", "9188", "--dry-run"], "a dry run has no metrics"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -193,6 +194,24 @@ def test_bad_input_is_one_line(database: Database, arguments: tuple[str, ...], s
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_hangup_ends_no_run(database: Database, tmp_path: Path) -> None:
+    """Without a file there is nothing to read; with one, it does not outrank a flag."""
+    fill(database, 20, size=20_000)
+    for arguments in ([], ["--config", str(tmp_path / "fasthash.toml")]):
+        (tmp_path / "fasthash.toml").write_text("workers = 1\n")
+        process = database.start(*arguments, "--rate", "80kB/s", "--restart")
+        until(lambda: database.fasthash("rate", "--json", status=None).stdout, "it is at work")
+        (tmp_path / "fasthash.toml").write_text('rate = "1GB/s"\n')
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        found = json.loads(database.fasthash("rate", "--json").stdout)
+        assert found[0]["hosts"][0]["bytes_per_s"] == 80_000
+        summary, err = ends(process, 0)
+        assert summary["state"] == "complete"
+        assert ("there is no configuration file" in err) is not arguments
+        database.sql("UPDATE artifacts SET metadata = '{}'")
+
+
 def test_the_rate_is_changed_while_it_runs(database: Database, tmp_path: Path) -> None:
     """By a command from anywhere, and by the configuration file on SIGHUP."""
     fill(database, 60, size=20_000)
@@ -222,7 +241,7 @@ def test_the_rate_is_changed_while_it_runs(database: Database, tmp_path: Path) -
         raise AssertionError(config_lines)
 
     hears("the configuration is left as it was")
-    config.write_text('rate = "off"\n')
+    config.write_text('rate = "off"\nfiles_rate = "off"\n')
     process.send_signal(signal.SIGUSR1)
     hears("worker ")
     process.send_signal(signal.SIGHUP)

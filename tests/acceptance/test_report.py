@@ -161,6 +161,15 @@ def test_all_is_well(database: Database) -> None:
     assert "Every hash that was there before is the file's." in page
 
 
+def test_sizes_that_no_sum_can_hold(database: Database) -> None:
+    database.make_table()
+    for n in range(20):
+        database.add(n, "gone", {"file_size_bytes": 10**18 - 1, "file_sha256": "0" * 64})
+    database.run()
+    assert sum(s["bytes"] for s in facts_of(database)["sizes"]) == 20 * (10**18 - 1)
+    page_of(database)
+
+
 def test_a_rejected_drift_is_a_file_to_restore(everything: Database) -> None:
     drift = facts_of(everything)["drift"][0]["drift_id"]
     everything.fasthash("drift", "reject", str(drift), "--why", "</script>", "--by", "<me>")
