@@ -142,6 +142,11 @@ def bind(**fields: object) -> None:
     _bound.update(fields)
 
 
+def unbind() -> None:
+    """The lines of this process have none of those any more."""
+    _bound.clear()
+
+
 def event(name: str, **fields: object) -> dict[str, object]:
     """The `extra` of a log call: a stable event name and its fields, for the JSON format."""
     return {"event": name, "fields": fields}

@@ -11,7 +11,7 @@ from concurrent.futures import Future, wait
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, get_type_hints
 
-from fasthash import neighbourly, parsing, windows
+from fasthash import logs, neighbourly, parsing, windows
 from fasthash.config import DEFAULT_WAL_BACKLOG, Courtesy, Scrub, Settings
 from fasthash.controls import Remote
 from fasthash.errors import ConfigError
@@ -177,6 +177,8 @@ def _work(
             ended.set_result(run_job(settings, watcher, controls))
         except BaseException as error:
             ended.set_exception(error)
+        finally:
+            logs.unbind()
 
     # A loop of its own: the caller may be in one (a notebook is), and not in the main thread.
     threading.Thread(target=work, name="fasthash run", daemon=True).start()
