@@ -48,23 +48,33 @@ class Signals:
 
     def __init__(self, reload: Reload | None = None) -> None:
         self._reload = reload
+        self._run: Steered | None = None
 
     def attach(self, run: Steered) -> None:
         """SIGINT and SIGTERM stop it, SIGUSR1 has it tell, SIGHUP read its rates again."""
+        self._run = run
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, run.stop, number)
-        loop.add_signal_handler(signal.SIGUSR1, run.tell)
-        loop.add_signal_handler(signal.SIGHUP, self._read_again, run)
+        loop.add_signal_handler(signal.SIGUSR1, self._tell)
+        loop.add_signal_handler(signal.SIGHUP, self._read_again)
 
     def detach(self) -> None:
         """There is nothing to tell any more; a signal that comes late does not end us either."""
+        self._run = None  # a signal may be waiting in the loop
         loop = asyncio.get_running_loop()
         for number in (signal.SIGUSR1, signal.SIGHUP):
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
 
-    def _read_again(self, run: Steered) -> None:
+    def _tell(self) -> None:
+        if self._run is not None:
+            self._run.tell()
+
+    def _read_again(self) -> None:
+        run = self._run
+        if run is None:
+            return
         if self._reload is None:
             log.info(
                 "SIGHUP: there is no configuration file to read again",

@@ -27,6 +27,8 @@ LONG = "é" * 110
 
 def checked(text: str) -> list[dict[str, Any]]:
     """The lines, each of which has to be what docs/events.md says."""
+    trace = text.find("Traceback")
+    assert trace < 0, text[max(0, trace - 200) : trace + 2000]
     known = documented()
     lines: list[dict[str, Any]] = []
     for line in text.splitlines(keepends=True):
