@@ -10,7 +10,7 @@ demo: $(READY)
 
 # Several at once: most of them wait for something. In order: the long files come first.
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 5 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder
 
 # A million rows, a hundred thousand edits beside a run, half a minute without a database.
 test-long: $(READY)

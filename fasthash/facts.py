@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
 
 
 class Level(StrEnum):
@@ -16,17 +15,26 @@ class Level(StrEnum):
     PROBLEM = "problem"  # a run does not begin, or comes to nothing
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Finding:
     """One thing that was looked at.
 
     `check` is a stable name, `group.what`; `remedy` is commands, statements or configuration, one
-    a line, that mend it (lines of SQL end with a semicolon or are comments), or empty.
+    a line, that mend it (lines of SQL end with a semicolon or are comments), or empty. It is to be
+    copied: where the name of something has a line break or another control character in it, there
+    is none, for whoever chose that name would have chosen the command.
     """
 
     check: str
     level: Level
     text: str
-    remedy: str = ""
+    commands: InitVar[str | tuple[str, ...]] = ""
+    remedy: str = field(init=False)
+
+    def __post_init__(self, commands: str | tuple[str, ...]) -> None:
+        lines = (commands,) if isinstance(commands, str) else commands
+        is_safe = all(line.isprintable() for line in lines)
+        object.__setattr__(self, "remedy", "\n".join(lines) if is_safe else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,8 @@ class HeldBack:
     """What keeps VACUUM from removing dead rows, or WAL from being removed, and what ends it."""
 
     what: str
-    age_s: float | None  # nobody knows of a slot
+    age_s: float | None  # of a slot not known before PostgreSQL 17
+    keeps: str
     remedy: str
 
 
@@ -155,6 +164,7 @@ class IndexFacts:
     constraint: str | None  # quoted; it can only go with that
     constraint_definition: str | None
     size_bytes: int
+    partition: str | None = None  # quoted, where it is of one of them alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +187,8 @@ class TriggerFacts:
     switch: str
     says: str
     per_row: bool
+    table: str  # quoted: the catalog, or one of its partitions
+    is_always: bool  # whatever session_replication_role says
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +211,11 @@ class TableFacts:
     publications: tuple[str, ...] = ()
     replica_identity: str = "d"
     has_identity: bool = True
+
+    @property
+    def own_indexes(self) -> tuple[IndexFacts, ...]:
+        """Those that all its rows are in."""
+        return tuple(index for index in self.indexes if index.partition is None)
 
 
 @dataclass(frozen=True, slots=True)

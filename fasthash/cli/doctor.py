@@ -90,7 +90,7 @@ def doctor_command(**values: Any) -> None:
     findings = judge(facts)
     with tables.standard_output() as out:
         if values["as_json"]:
-            found = {"findings": [f._asdict() for f in findings], "facts": asdict(facts)}
+            found = {"findings": [asdict(f) for f in findings], "facts": asdict(facts)}
             print(tables.to_json(found, indent=2), file=out)
         else:
             print("\n".join(as_text(findings, tables.screen_columns())), file=out)

@@ -60,23 +60,30 @@ class Checked(Parsed):
         return value
 
 
-class Folder(ParamType):
-    """A directory; the shell offers no others.
+class Place(ParamType):
+    """A file's path, which the shell completes.
 
     Not click's own path: that looks at each, and a dead mount would hold it. Whoever uses the
-    directory says what is wrong with it; that it may not be listed need not be any harm.
+    place says what is wrong with it; that it may not be listed need not be any harm.
     """
 
     name = "path"
+    completes = "file"
     envvar_list_splitter = os.pathsep  # of several in a variable; names may have spaces
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """The shell looks for directories by itself."""
+        """The shell looks for files and directories by itself."""
         from click.shell_completion import CompletionItem  # noqa: PLC0415
 
-        return [CompletionItem(incomplete, type="dir")]
+        return [CompletionItem(incomplete, type=self.completes)]
+
+
+class Folder(Place):
+    """A directory's path; the shell offers no others."""
+
+    completes = "dir"
 
 
 class Setting(click.Option):

@@ -57,7 +57,7 @@ def start_metrics(values: dict[str, Any], settings: Settings) -> Exporter | None
     if importlib.util.find_spec("prometheus_client") is None:
         raise ConfigError(
             "--metrics-port and --metrics-file need the package prometheus-client: "
-            "pip install 'fasthash[metrics]'"
+            "pip install prometheus-client"
         )
     from fasthash.exporter import Exporter  # noqa: PLC0415
 

@@ -15,6 +15,7 @@ from fasthash.cli.keys import PREFIX, Setting, settings_of
 from fasthash.cli.keys import Checked as Checked  # noqa: PLC0414 (commands have it from here)
 from fasthash.cli.keys import Folder as Folder  # noqa: PLC0414
 from fasthash.cli.keys import Parsed as Parsed  # noqa: PLC0414
+from fasthash.cli.keys import Place as Place  # noqa: PLC0414
 from fasthash.config import CatalogNames, Courtesy, Settings
 from fasthash.database import locate
 

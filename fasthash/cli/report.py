@@ -61,8 +61,8 @@ def report_command(
 
     The page is one HTML file that loads nothing from anywhere: the verdict, totals, charts of
     speed, sizes and ages, drifts with their evidence, all rows that were not verified, and equal
-    files. --json has the same facts. Needs `pip install 'fasthash[report]'`, but for --json. Exits
-    with 0 whatever the facts are.
+    files. --json has the same facts. Needs jinja2 and matplotlib (extra `report`), but for --json.
+    Exits with 0 whatever the facts are.
     """
     if as_json == (output is not None):
         how = "--json and -o exclude each other" if as_json else "say where to: -o report.html"
@@ -133,13 +133,13 @@ def _replacing(path: str) -> Iterator[TextIO]:
         ConfigError: it cannot be written.
     """
     try:
-        target = os.path.realpath(path)
-        old = os.stat(target) if os.path.exists(target) else None
+        old = os.stat(path) if os.path.exists(path) else None
         if old is not None and not stat.S_ISREG(old.st_mode):
             # A device or a pipe is written to, not replaced; a folder is refused.
-            with open(target, "w", encoding="utf-8") as file:
+            with open(path, "w", encoding="utf-8") as file:
                 yield file
             return
+        target = os.path.realpath(path)
         folder, name = os.path.split(target)
         new = os.path.join(folder, f".{name[:200]}.{secrets.token_hex(4)}.new")
         try:

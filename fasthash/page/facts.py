@@ -67,12 +67,16 @@ class Duplicates:
 
 @dataclass(frozen=True, slots=True)
 class DriftCount:
-    """How many drifts of one kind and resolution; of this run, or of an earlier one and open."""
+    """How many drifts of one kind and resolution; of this run, or of an earlier one and open.
+
+    `unmarked` of them are of rows that had no marker.
+    """
 
     kind: str
     resolution: str
     is_of_run: bool
     n: int
+    unmarked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from fasthash.summary import human_bytes
 if TYPE_CHECKING:
     import jinja2
 
-EXTRA = "pip install 'fasthash[report]'"
+EXTRA = "pip install jinja2 matplotlib"
 
 
 def require_extra() -> None:
@@ -55,6 +55,8 @@ def html(facts: Facts) -> Iterator[str]:
         catalog=printable(str(facts.summary.catalog)),
         verdict=words.verdict(facts),
         cards=words.cards(facts),
+        no_drift=words.no_drift(facts),
+        never=words.never_verified(facts),
         run_facts=words.run_facts(facts),
         charts=charts.charts(facts),
         by_type=listings.by_type(facts),

@@ -14,7 +14,7 @@ from fasthash.page.facts import DriftCount, Facts
 from fasthash.summary import ENDINGS, human_bytes, human_seconds
 
 # With these the file's hash is the recorded one.
-SETTLED = ("overwritten", "accepted")
+SETTLED = ("overwritten", "accepted", "superseded")
 GOOD, WAITS, BAD, OPEN = "good", "waits", "bad", "open"
 
 
@@ -43,7 +43,7 @@ def verdict(facts: Facts) -> Verdict:
     parts = [words for words, n in waiting.items() if n]
     total = sum(waiting.values())
     notes = tuple(_notes(facts))
-    if facts.summary.kind == "revert":
+    if is_revert(facts):
         of = facts.run.options.get("of")
         return Verdict(OPEN, f"This run put back what run {of} had written.", notes)
     if total:
@@ -56,7 +56,7 @@ def verdict(facts: Facts) -> Verdict:
     if not facts.summary.total.scanned:
         return Verdict(GOOD, "Nothing was due, and nothing waits.", notes)
     sentence = " ".join(_verified(facts)).rstrip(".")
-    return Verdict(GOOD, f"{sentence}; nothing waits.", notes)
+    return Verdict(GOOD, f"{sentence}; nothing waits." if sentence else "Nothing waits.", notes)
 
 
 def _is_damage(count: DriftCount) -> bool:
@@ -82,14 +82,29 @@ def _waiting(facts: Facts) -> Iterator[tuple[str, int]]:
 
 
 def never_verified(facts: Facts) -> int:
-    """Rows of the catalog without a marker, but for what a backfill names or has yet to do."""
+    """Rows of the catalog without a marker that the page does not name, nor a backfill will do."""
     summary = facts.summary
     never = sum(bucket.rows for bucket in facts.ages if bucket.name == NEVER[0])
+    never -= sum(c.unmarked for c in facts.drift_counts if c.resolution == "open")
     if summary.kind == "scrub":
-        return never
+        return max(0, never)
     if summary.state != "complete":
         return 0
     return max(0, never - summary.total.no_file - summary.total.failed)
+
+
+def no_drift(facts: Facts) -> str:
+    """What can be said of a run without any: it vouches for what it has hashed."""
+    summary = facts.summary
+    is_look = facts.run.options.get("missing")
+    if summary.state != "complete" or is_look or summary.total.prechecked or is_revert(facts):
+        return "None was found."
+    return "Every hash that was there before is the file's."
+
+
+def is_revert(facts: Facts) -> bool:
+    """Whether the run put back what another had written."""
+    return facts.summary.kind == "revert"
 
 
 def _listed(parts: list[str]) -> str:

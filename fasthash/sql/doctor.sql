@@ -61,7 +61,9 @@ ORDER BY p.prepared
 -- Replication slots that nobody reads from: they keep WAL, and dead rows perhaps.
 SELECT s.slot_name::text AS name, quote_literal(s.slot_name) AS quoted,
        (s.xmin IS NOT NULL) AS keeps_rows,
-       coalesce(pg_current_wal_lsn() - s.restart_lsn, 0)::bigint AS kept_bytes
+       coalesce(pg_current_wal_lsn() - s.restart_lsn, 0)::bigint AS kept_bytes,
+       extract(epoch FROM clock_timestamp()
+               - (to_jsonb(s) ->> 'inactive_since')::timestamptz)::float8 AS idle_s  -- from 17 on
 FROM pg_replication_slots s
 WHERE NOT s.active AND NOT s.temporary AND s.restart_lsn IS NOT NULL
 ORDER BY s.slot_name
@@ -140,16 +142,26 @@ SELECT format('%%I.%%I', n.nspname, i.relname) AS quoted, am.amname::text AS met
                      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = x.indrelid
                      AND d.refobjsubid = m.attnum)) IS TRUE AS touches_metadata,
        quote_ident(k.conname) AS constraint, pg_get_constraintdef(k.oid) AS constraint_definition,
-       pg_relation_size(x.indexrelid) AS size_bytes
+       pg_relation_size(x.indexrelid) AS size_bytes,
+       CASE WHEN x.indrelid <> %(table_oid)s::bigint::oid
+            THEN format('%%I.%%I', n.nspname, t.relname) END AS partition
 FROM pg_index x
+JOIN pg_class t ON t.oid = x.indrelid
 JOIN pg_class i ON i.oid = x.indexrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
 JOIN pg_am am ON am.oid = i.relam
 LEFT JOIN pg_attribute m ON m.attrelid = x.indrelid AND m.attname = %(metadata)s
 LEFT JOIN pg_constraint k ON k.conindid = x.indexrelid AND k.conrelid = x.indrelid
                          AND k.contype IN ('p', 'u', 'x')
-WHERE x.indrelid = %(table_oid)s::bigint::oid AND x.indislive
+WHERE x.indrelid IN ({tables}) AND x.indislive
+  AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = x.indexrelid)
 ORDER BY i.relname
+
+-- name: tables
+-- Fragment: the catalog and its partitions.
+SELECT %(table_oid)s::bigint::oid
+UNION ALL
+SELECT p.relid::oid FROM pg_partition_tree(%(table_oid)s::bigint::oid::regclass) p WHERE p.level > 0
 
 -- name: heaps
 -- The tables that hold the rows: the catalog, or its partitions. Dead rows are due for a vacuum
@@ -181,6 +193,7 @@ ORDER BY 1
 -- name: triggers
 -- Triggers and rules that an update of the metadata sets off.
 SELECT 'TRIGGER ' || quote_ident(t.tgname) AS switch,
+       format('%%I.%%I', m.nspname, c.relname) AS "table", t.tgenabled = 'A' AS is_always,
        (t.tgtype & 1) = 1 AS per_row,
        format('trigger %%s (%%s UPDATE, each %%s, function %%s.%%s)', t.tgname,
               CASE WHEN (t.tgtype & 2) = 2 THEN 'BEFORE' ELSE 'AFTER' END,
@@ -189,13 +202,18 @@ SELECT 'TRIGGER ' || quote_ident(t.tgname) AS switch,
 FROM pg_trigger t
 JOIN pg_proc p ON p.oid = t.tgfoid
 JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE t.tgrelid = %(table_oid)s::bigint::oid AND NOT t.tgisinternal
+JOIN pg_class c ON c.oid = t.tgrelid
+JOIN pg_namespace m ON m.oid = c.relnamespace
+WHERE t.tgrelid IN ({tables}) AND NOT t.tgisinternal AND t.tgparentid = 0
   AND t.tgenabled IN ('O', 'A') AND (t.tgtype & 16) = 16
   AND (cardinality(t.tgattr::int2[]) = 0
        OR t.tgattr::int2[] && ARRAY(SELECT v.attnum FROM ({changing_columns}) v))
 UNION ALL
-SELECT 'RULE ' || quote_ident(w.rulename), true, format('rule %%s (ON UPDATE)', w.rulename)
+SELECT 'RULE ' || quote_ident(w.rulename), format('%%I.%%I', m.nspname, c.relname),
+       w.ev_enabled = 'A', true, format('rule %%s (ON UPDATE)', w.rulename)
 FROM pg_rewrite w
+JOIN pg_class c ON c.oid = w.ev_class
+JOIN pg_namespace m ON m.oid = c.relnamespace
 WHERE w.ev_class = %(table_oid)s::bigint::oid AND w.ev_type = '2' AND w.ev_enabled IN ('O', 'A')
 ORDER BY 1
 

@@ -102,11 +102,9 @@ whole AS (
     FROM steps s WHERE s.until > s.since
 ),
 cut AS (
-    SELECT n.piece_no,
-           greatest(0, least(s.until, w.first + (n.piece_no + 1) * w.piece_s)
-                       - greatest(s.since, w.first + n.piece_no * w.piece_s))
-               / (s.until - s.since) AS share,
-           s.rows, s.bytes
+    SELECT n.piece_no, greatest(s.since, w.first + n.piece_no * w.piece_s) AS since,
+           least(s.until, w.first + (n.piece_no + 1) * w.piece_s) AS until,
+           s.rows / (s.until - s.since) AS rows_per_s, s.bytes / (s.until - s.since) AS bytes_per_s
     FROM steps s
     CROSS JOIN whole w
     CROSS JOIN LATERAL generate_series(
@@ -114,18 +112,20 @@ cut AS (
         floor((s.until - w.first) / w.piece_s)::integer) AS n (piece_no)
     WHERE s.until > s.since
 )
-SELECT to_timestamp(w.first + c.piece_no * w.piece_s) AS since,
-       least(w.piece_s, w.last - w.first - c.piece_no * w.piece_s)::float8 AS seconds,
-       sum(c.rows * c.share)::float8 AS rows, sum(c.bytes * c.share)::float8 AS bytes
+-- Of a piece the time in which anybody worked; where several did, they overlap as far as they can.
+SELECT to_timestamp(min(c.since)) AS since,
+       least(max(c.until) - min(c.since), sum(c.until - c.since))::float8 AS seconds,
+       sum(c.rows_per_s * (c.until - c.since))::float8 AS rows,
+       sum(c.bytes_per_s * (c.until - c.since))::float8 AS bytes
 FROM cut c
-CROSS JOIN whole w
-WHERE w.last - w.first - c.piece_no * w.piece_s > 0
-GROUP BY c.piece_no, w.first, w.last, w.piece_s
+WHERE c.until > c.since
+GROUP BY c.piece_no
 ORDER BY c.piece_no
 
 -- name: drift_counts
 -- Drifts of a run, and what waits for a decision of earlier ones.
-SELECT d.kind, d.resolution, d.run_id = %(run_id)s AS is_of_run, count(*) AS n
+SELECT d.kind, d.resolution, d.run_id = %(run_id)s AS is_of_run, count(*) AS n,
+       count(*) FILTER (WHERE d.old_marker IS NULL) AS unmarked
 FROM fasthash.drift d
 JOIN fasthash.run r ON r.run_id = d.run_id
 WHERE d.run_id = %(run_id)s OR (d.resolution = 'open' AND r.catalog = %(catalog)s)

@@ -160,8 +160,9 @@ def table_facts(connection: Connection, names: CatalogNames) -> TableFacts | Non
     named = connection.execute(query("doctor", "names"), key).fetchone() or {}
     changing = query("doctor", "changing_columns")
     generated = query("doctor", "generated", changing_columns=changing)
-    indexes = query("doctor", "indexes")
-    triggers = query("doctor", "triggers", changing_columns=changing)
+    tables = query("doctor", "tables")
+    indexes = query("doctor", "indexes", tables=tables)
+    triggers = query("doctor", "triggers", changing_columns=changing, tables=tables)
     return TableFacts(
         columns={row["name"]: row["type"] for row in columns},
         quoted_columns={row["name"]: row["quoted"] for row in quoted},

@@ -10,6 +10,7 @@ from fasthash.store.session import Connection
 
 # A slot that holds back less is of a subscriber that restarts.
 SLOT_BYTES = 64 * 1024 * 1024
+DEAD_ROWS = "dead rows from vacuum"
 
 
 def held_back(connection: Connection) -> tuple[HeldBack, ...]:
@@ -23,6 +24,7 @@ def _transactions(connection: Connection) -> Iterator[HeldBack]:
         yield HeldBack(
             f"session {row['pid']} of {row['who']}{program}, {row['state']}",
             row["age_s"] or 0.0,
+            DEAD_ROWS,
             f"SELECT pg_terminate_backend({row['pid']});",
         )
 
@@ -32,16 +34,19 @@ def _prepared(connection: Connection) -> Iterator[HeldBack]:
         yield HeldBack(
             f"prepared transaction {row['gid']} of {row['who']}",
             row["age_s"],
+            DEAD_ROWS,
             f"ROLLBACK PREPARED {row['quoted']};  -- or COMMIT PREPARED",
         )
 
 
 def _slots(connection: Connection) -> Iterator[HeldBack]:
-    """Of a slot nobody knows since when it is unused."""
+    """Before PostgreSQL 17 nobody knows since when a slot is unused."""
     for row in connection.execute(query("doctor", "slots")):
         if row["keeps_rows"] or row["kept_bytes"] > SLOT_BYTES:
             yield HeldBack(
                 f"unused replication slot {row['name']} ({row['kept_bytes']:,} bytes of WAL)",
-                None,
-                f"SELECT pg_drop_replication_slot({row['quoted']});",
+                row["idle_s"],
+                "what nobody may ever fetch, and a run writes much",
+                f"SELECT pg_drop_replication_slot({row['quoted']});"  # noqa: S608
+                "  -- only if nobody will ever read from it again",
             )

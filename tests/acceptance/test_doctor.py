@@ -149,6 +149,35 @@ def test_a_partitioned_catalog(database: Database) -> None:
     assert examine(database)["facts"]["database"]["rows"]["with_path"] == 4
 
 
+def test_what_only_a_partition_has(database: Database) -> None:
+    """Its own index and trigger, whose remedies name it; copies of the parent's are told once."""
+    database.sql("""
+        CREATE TABLE artifacts (id bigint PRIMARY KEY, artifact_type text, file_path text,
+            metadata jsonb, content_hash text) PARTITION BY HASH (id);
+        CREATE TABLE "Part 0" PARTITION OF artifacts FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER everywhere BEFORE UPDATE ON artifacts FOR EACH ROW EXECUTE FUNCTION touch();
+        CREATE TRIGGER here BEFORE UPDATE ON "Part 0" FOR EACH ROW EXECUTE FUNCTION touch();
+        ALTER TABLE "Part 0" ENABLE ALWAYS TRIGGER here;
+        CREATE INDEX by_metadata ON "Part 0" USING gin (metadata)""")
+    index = only(examine(database), "catalog.metadata_index")
+    assert "DROP INDEX CONCURRENTLY public.by_metadata;" in index["remedy"]
+    mend(database, index)
+    everywhere, here = of(examine(database), "catalog.triggers")
+    assert "everywhere" in everywhere["text"]
+    assert here["remedy"].splitlines() == [
+        'ALTER TABLE public."Part 0" DISABLE TRIGGER here;',
+        '-- afterwards: ALTER TABLE public."Part 0" ENABLE ALWAYS TRIGGER here;',
+    ]
+    for trigger in (everywhere, here):
+        mend(database, trigger)
+    found = examine(database)
+    assert not [f for f in found["findings"] if f["check"].startswith("catalog.") and f["remedy"]]
+    afterwards(database, here)
+    fires = "SELECT tgenabled FROM pg_trigger WHERE tgname = 'here'"
+    assert database.sql(fires)[0]["tgenabled"] in ("A", b"A")
+
+
 def test_room_on_pages(catalog: Database) -> None:
     catalog.sql(
         "INSERT INTO artifacts SELECT n, 'figure', 'x' || n FROM generate_series(10, 110000) n"
@@ -455,7 +484,8 @@ def test_a_file_system_that_does_not_answer(catalog: Database, storage: FaultyFi
     assert "while catalog files are looked for" in only(found, "roots.files")["text"]
     storage.release()
     storage.root_faults = {"getattr": never}
-    found = examine(catalog, status=4)
+    found = examine(catalog, "--pause-file", str(catalog.root), status=4)
+    assert "of the pause file" in only(found, "run.hold")["text"]
     ill = only(found, "roots.exists")
     assert "does not answer" in ill["text"]
     assert ill["remedy"] == f"umount -l {catalog.root} && mount {catalog.root}"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -158,7 +159,7 @@ def test_all_is_well(database: Database) -> None:
     assert [(s["from_bytes"], s["rows"]) for s in facts["sizes"]] == [(0, 1), (1, 2)]
     page = page_of(database)
     assert "<h1>All 3 files were verified; nothing waits.</h1>" in page
-    assert "Every hash that was there before is the file's." in page
+    assert "Every hash that was there before is the file&#39;s." in page
 
 
 def test_sizes_that_no_sum_can_hold(database: Database) -> None:
@@ -228,6 +229,56 @@ def test_speed_is_what_the_samples_say(everything: Database) -> None:
     assert 'alt="Curves of the speed over 2 h 00 min: 12 rows a second on average and 20' in (
         page_of(everything, "2")
     )
+
+
+def test_speed_is_of_the_time_at_work(everything: Database) -> None:
+    """An hour in each of two nights."""
+    everything.sql("DELETE FROM fasthash.sample")
+    everything.sql("DELETE FROM fasthash.holder WHERE run_id = 2")
+    for holder, first in ((100, 0), (101, 8 * 3600)):
+        everything.sql(
+            "INSERT INTO fasthash.holder (holder_id, run_id, host, pid, started_at) "
+            "OVERRIDING SYSTEM VALUE VALUES (%s, 2, 'h', 1, '2026-01-01'::timestamptz "
+            "+ %s * interval '1 second')", holder, first,
+        )  # fmt: skip
+        everything.sql(
+            "INSERT INTO fasthash.sample SELECT 2, %s, '2026-01-01'::timestamptz + g * interval "
+            "'1 second', (g - %s) * 10, 0 FROM generate_series(%s::int, %s::int, 5) g",
+            holder, first, first + 5, first + 3600,
+        )  # fmt: skip
+    pieces = facts_of(everything, "2")["throughput"]
+    assert sum(p["seconds"] for p in pieces) == pytest.approx(7200)
+    assert [p["rows_per_s"] for p in pieces] == pytest.approx([10] * len(pieces))
+    page = page_of(everything, "2")
+    assert 'alt="Curves of the speed over 2 h 00 min: 10 rows a second on average' in page
+
+
+def test_what_a_run_held_and_another_wrote(database: Database) -> None:
+    """Told once while it waits, and not at all once it does not."""
+    database.make_table()
+    (database.root / "f").write_text("x")
+    database.add(1, "f", {"file_sha256": "0" * 64})
+    database.run("--on-drift", "hold", status=1)
+    sentence = "1 thing waits: 1 changed hash to decide about."
+    assert facts_of(database)["verdict"]["sentence"] == sentence
+    database.run(status=1)
+    for run_id in ("1", "2"):
+        verdict = facts_of(database, run_id)["verdict"]
+        assert (verdict["level"], verdict["sentence"]) == (
+            "good", "The one file was verified; nothing waits."
+        ), run_id  # fmt: skip
+
+
+def test_a_pipe_is_written_to(everything: Database) -> None:
+    """As `-o >(gzip ..)` is one."""
+    reads, writes = os.pipe()
+    command = everything.command("report", "-o", f"/dev/fd/{writes}")
+    process = subprocess.Popen(command, env=everything.env(), pass_fds=[writes])
+    os.close(writes)
+    with open(reads, encoding="utf-8") as pipe:
+        page = pipe.read()
+    assert process.wait() == 0
+    assert page.rstrip().endswith("</html>")
 
 
 def test_it_names_nobody_and_loads_nothing(everything: Database) -> None:
@@ -322,7 +373,7 @@ def test_without_the_extra(everything: Database, tmp_path: Path) -> None:
     (tmp_path / "jinja2.py").write_text("raise ModuleNotFoundError('no', name='jinja2')")
     everything.environment["PYTHONPATH"] = str(tmp_path)
     done = everything.fasthash("report", "-o", str(tmp_path / "page"), status=2)
-    assert done.stderr == "fasthash: the page needs jinja2: pip install 'fasthash[report]'\n"
+    assert done.stderr == "fasthash: the page needs jinja2: pip install jinja2 matplotlib\n"
     assert not (tmp_path / "page").exists()
     assert facts_of(everything)["summary"]["run_id"] == 2, "which needs no page"
 

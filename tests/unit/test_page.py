@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fasthash.fixity import Counts
 from fasthash.page import buckets, charts, listings, words
-from fasthash.page.facts import DriftCount, Duplicates, Facts, Run
+from fasthash.page.facts import DriftCount, Duplicates, Facts, Piece, Run
 from fasthash.page.listings import Column, Listing
 from fasthash.parsing import marker_text
 from fasthash.summary import RunSummary
@@ -142,6 +142,12 @@ def facts(state: str = "complete", kind: str = "backfill", **changed: Any) -> Fa
          "1 thing waits: 1 changed hash to decide about."),
         (facts(ages=buckets.ages([(5, 10), (None, 1)])), "waits",
          "1 thing waits: 1 file that was never verified."),
+        (facts(ages=buckets.ages([(5, 9), (None, 1)]), counts=Counts(hashed=9, drifted=1),
+               drift_counts=[DriftCount("unknown", "open", True, 1, 1)]),
+         "waits", "1 thing waits: 1 changed hash to decide about."),
+        (facts(counts=Counts(drifted=1),
+               drift_counts=[DriftCount("unknown", "superseded", True, 1, 1)]),
+         "good", "The one file was verified; nothing waits."),
         (facts("running", ages=buckets.ages([(None, 30)])), "open",
          "The run is under way: 10 of 40 files so far."),
     ],
@@ -149,6 +155,26 @@ def facts(state: str = "complete", kind: str = "backfill", **changed: Any) -> Fa
 def test_the_verdict(found: Facts, level: str, sentence: str) -> None:
     said = words.verdict(found)
     assert (said.level, said.sentence) == (level, sentence)
+
+
+def test_only_what_hashed_everything_vouches_for_all() -> None:
+    assert words.no_drift(facts()) == "Every hash that was there before is the file's."
+    for found in (
+        facts("interrupted"), facts(options={"missing": True}), facts(kind="revert"),
+        facts(counts=Counts(confirmed=3, prechecked=1)),
+    ):  # fmt: skip
+        assert words.no_drift(found) == "None was found."
+
+
+def test_nobody_works_in_a_pause() -> None:
+    hour = timedelta(hours=1)
+    pieces = [Piece(NOW, 3600.0, 3600.0, 0.0), Piece(NOW + 8 * hour, 3600.0, 7200.0, 0.0)]
+    steps, edges = charts.stairs_of(pieces, [p.rows / p.seconds for p in pieces])
+    assert steps == [1.0, 0.0, 2.0]
+    hours = [(edge - edges[0]) * 24 for edge in edges]
+    assert hours == pytest.approx([0, 1, 8, 9], abs=1e-3)
+    beside = [Piece(NOW, 3600.0, 1.0, 0.0), Piece(NOW + hour, 3600.0, 1.0, 0.0)]
+    assert charts.stairs_of(beside, [1.0, 1.0])[0] == [1.0, 1.0]
 
 
 def test_what_waits_is_not_verified() -> None:

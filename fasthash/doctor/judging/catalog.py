@@ -80,7 +80,7 @@ def _key(table: TableFacts, wishes: Wishes) -> Iterator[Finding]:
     if name not in table.columns or kind not in table.columns:
         return
     quoted = table.quoted_columns[name]
-    indexes = [index for index in table.indexes if index.is_valid]
+    indexes = [index for index in table.own_indexes if index.is_valid]
     if not any(i.is_unique and i.is_whole and i.columns == (name,) for i in indexes):
         text = f"column {name} has no unique index of its own: rows cannot be told apart"
         remedy = f"CREATE UNIQUE INDEX{_concurrently(table)} ON {table.quoted} ({quoted});"
@@ -102,8 +102,7 @@ def _concurrently(table: TableFacts) -> str:
 def _privileges(table: TableFacts) -> Iterator[Finding]:
     if table.missing_grants:
         text = f"this role may not read what it has to of {table.quoted}, or not update it"
-        remedy = "\n".join(table.missing_grants)
-        yield Finding("catalog.privileges", Level.PROBLEM, text, remedy)
+        yield Finding("catalog.privileges", Level.PROBLEM, text, table.missing_grants)
 
 
 def _slow_indexes(table: TableFacts, version: int, *, to_do: bool) -> Iterator[Finding]:
@@ -126,17 +125,17 @@ def _slow_indexes(table: TableFacts, version: int, *, to_do: bool) -> Iterator[F
         yield Finding("catalog.metadata_index", Level.OK, text)
 
 
-def _without(index: IndexFacts, table: TableFacts) -> str:
+def _without(index: IndexFacts, table: TableFacts) -> tuple[str, ...]:
     if index.constraint is not None:
-        drop = f"ALTER TABLE {table.quoted} DROP CONSTRAINT {index.constraint};"
-        again = f"ALTER TABLE {table.quoted} ADD CONSTRAINT {index.constraint}"
-        return f"{drop}\n-- afterwards: {again} {index.constraint_definition};"
-    concurrently = _concurrently(table)
+        what = f"ALTER TABLE {index.partition or table.quoted}"
+        again = f"{what} ADD CONSTRAINT {index.constraint} {index.constraint_definition};"
+        return f"{what} DROP CONSTRAINT {index.constraint};", f"-- afterwards: {again}"
+    concurrently = " CONCURRENTLY" if index.partition else _concurrently(table)
     drop = f"DROP INDEX{concurrently} {index.quoted};"
     if not index.is_valid:
-        return drop  # what a CREATE INDEX CONCURRENTLY left that failed
+        return (drop,)  # what a CREATE INDEX CONCURRENTLY left that failed
     create = index.definition.replace(" INDEX ", f" INDEX{concurrently} ", 1)
-    return f"{drop}\n-- afterwards: {create};"
+    return drop, f"-- afterwards: {create};"
 
 
 def _storage(table: TableFacts, *, to_do: bool) -> Iterator[Finding]:
@@ -165,8 +164,9 @@ def _storage(table: TableFacts, *, to_do: bool) -> Iterator[Finding]:
 def _beside(table: TableFacts) -> Iterator[Finding]:
     for trigger in table.triggers:
         text = f"{trigger.says} fires when fasthash writes; if it need not, turn it off meanwhile"
-        what = f"ALTER TABLE {table.quoted}"
-        remedy = f"{what} DISABLE {trigger.switch};\n-- afterwards: {what} ENABLE {trigger.switch};"
+        what, how = f"ALTER TABLE {trigger.table}", "ALWAYS " if trigger.is_always else ""
+        again = f"-- afterwards: {what} ENABLE {how}{trigger.switch};"
+        remedy = (f"{what} DISABLE {trigger.switch};", again)
         level = Level.WARNING if trigger.per_row else Level.NOTE
         yield Finding("catalog.triggers", level, text, remedy)
     if table.generated:
@@ -180,11 +180,11 @@ def _replication(table: TableFacts) -> Iterator[Finding]:
     names = ", ".join(table.publications)
     if not table.has_identity:
         text = f"publication {names} sends updates, but the table has no replica identity: every"
-        key = next((i for i in table.indexes if i.is_unique and i.is_whole), None)
+        key = next((i for i in table.own_indexes if i.is_unique and i.is_whole), None)
         bare = key.quoted.rpartition(".")[2] if key is not None and "." in key.quoted else ""
         how = f"USING INDEX {bare}" if bare and table.replica_identity == "d" else "FULL"
         if any(i.constraint and "PRIMARY KEY" in (i.constraint_definition or "")
-               for i in table.indexes):  # fmt: skip
+               for i in table.own_indexes):  # fmt: skip
             how = "DEFAULT"
         remedy = f"ALTER TABLE {table.quoted} REPLICA IDENTITY {how};"
         yield Finding("catalog.identity", Level.PROBLEM, f"{text} update is refused", remedy)

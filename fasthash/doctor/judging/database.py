@@ -72,10 +72,10 @@ def _for_role(facts: ServerFacts, setting: str, value: str) -> str:
     return f"ALTER ROLE {role} IN DATABASE {database} SET {setting} = {value};"
 
 
-def _for_server(facts: ServerFacts, setting: str, value: str) -> str:
+def _for_server(facts: ServerFacts, setting: str, value: str) -> tuple[str, ...]:
     if setting in facts.fixed:
-        return f"-- restart the server without {setting} on its command line"
-    return f"ALTER SYSTEM SET {setting} = {value};\n{RELOAD}"
+        return (f"-- restart the server without {setting} on its command line",)
+    return f"ALTER SYSTEM SET {setting} = {value};", RELOAD
 
 
 def _clock(facts: ServerFacts) -> Iterator[Finding]:
@@ -147,7 +147,10 @@ def _surroundings(facts: ServerFacts) -> Iterator[Finding]:
     names = facts.settings.get("synchronous_standby_names", "")
     if names and facts.sync_standbys == 0:
         text = f"no synchronous standby is there ({names}): the end of a run would wait for one"
-        remedy = _for_server(facts, "synchronous_standby_names", "''")
+        remedy = (
+            "-- start the standby; or, only if it is gone for good and for the whole server:",
+            *_for_server(facts, "synchronous_standby_names", "''"),
+        )
         yield Finding("database.standby", Level.WARNING, text, remedy)
     elif names:
         text = f"synchronous standbys ({names}): only the end of a run waits for them"
@@ -155,7 +158,7 @@ def _surroundings(facts: ServerFacts) -> Iterator[Finding]:
     if facts.archiver_fails is not None:
         text = f"the WAL archiver fails at {facts.archiver_fails}: the server's log says why; WAL"
         text += f" piles up ({facts.wal_backlog} segments wait)"
-        remedy = f"ALTER SYSTEM SET archive_command = '..';  -- one that works\n{RELOAD}"
+        remedy = ("ALTER SYSTEM SET archive_command = '..';  -- one that works", RELOAD)
         yield Finding("database.archiver", Level.WARNING, text, remedy)
 
 
@@ -163,13 +166,10 @@ def _horizon(facts: ServerFacts) -> Iterator[Finding]:
     check = "database.horizon"
     found = False
     for one in facts.held_back:
-        if one.age_s is None:
+        if one.age_s is None or one.age_s >= OLD_TRANSACTION_S:
             found = True
-            text = f"{one.what} keeps what nobody may ever fetch, and a run writes much"
-            yield Finding(check, Level.WARNING, text, one.remedy)
-        elif one.age_s >= OLD_TRANSACTION_S:
-            found = True
-            text = f"{one.what}, open for {human_seconds(one.age_s)}: keeps dead rows from vacuum"
+            since = "" if one.age_s is None else f", for {human_seconds(one.age_s)}"
+            text = f"{one.what}{since}: keeps {one.keeps}"
             yield Finding(check, Level.WARNING, text, one.remedy)
     if facts.sessions_hidden:
         text = f"of {facts.sessions_hidden} sessions of others this role cannot see since when"
@@ -197,11 +197,10 @@ def _ledger(facts: LedgerFacts) -> Iterator[Finding]:
         text = f"the ledger has version {facts.version}, this fasthash needs {facts.needed}"
         yield Finding("ledger.version", Level.PROBLEM, text, "fasthash init")
     elif facts.version > facts.needed:
-        text = f"the ledger has version {facts.version}, this fasthash knows {facts.needed}"
-        yield Finding("ledger.version", Level.PROBLEM, text, "pip install --upgrade fasthash")
+        text = f"the ledger has version {facts.version}, this fasthash knows {facts.needed}: use"
+        yield Finding("ledger.version", Level.PROBLEM, f"{text} the fasthash that upgraded it")
     elif not facts.missing_grants:
         yield Finding("ledger.version", Level.OK, f"the ledger has version {facts.version}")
     if facts.missing_grants:
         text = f"this role lacks {len(facts.missing_grants)} privileges on the ledger"
-        remedy = "\n".join(facts.missing_grants)
-        yield Finding("ledger.privileges", Level.PROBLEM, text, remedy)
+        yield Finding("ledger.privileges", Level.PROBLEM, text, facts.missing_grants)

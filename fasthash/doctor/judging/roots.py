@@ -24,12 +24,17 @@ def judge(roots: Sequence[RootFacts], files: SampledFiles, wishes: Wishes) -> li
     if wishes.resolver_refusal is not None:
         found.append(Finding("roots.resolver", Level.PROBLEM, wishes.resolver_refusal))
     there = [root for root in roots if root.error is None and not root.silent]
-    rest = f"roots = {json.dumps([root.path for root in there])}" if there else REGISTER
+    rest = _key([root.path for root in there]) if there else REGISTER
     for root in roots:
         found += _there(root, wishes, rest)
     for root in there:
         found += [*_kind(root, wishes), *_space(root)]
-    return [*found, *_nested(there), *_atime(there, files), *_files(files)]
+    return [*found, *_nested(there), *_atime(there, files), *_files(files, there)]
+
+
+def _key(paths: Sequence[str]) -> str:
+    """The line of a configuration file; TOML has JSON's lists and texts, but no surrogates."""
+    return f"roots = {json.dumps(paths, ensure_ascii=False)}"
 
 
 def _there(root: RootFacts, wishes: Wishes, rest: str) -> Iterator[Finding]:
@@ -99,7 +104,7 @@ def _kind(root: RootFacts, wishes: Wishes) -> Iterator[Finding]:
     if (root.is_network or root.mount_point == root.real_path != "/") and not wishes.root_sentinel:
         text = f"{root.path} is a mount: a sentinel in it tells when it is not there"
         sentinel = shlex.quote(posixpath.join(root.path, ".mounted"))
-        remedy = f'touch {sentinel}\nroot_sentinel = ".mounted"'
+        remedy = (f"touch {sentinel}", 'root_sentinel = ".mounted"')
         yield Finding("roots.sentinel", Level.NOTE, text, remedy)
 
 
@@ -121,7 +126,7 @@ def _nested(roots: Sequence[RootFacts]) -> Iterator[Finding]:
             kept = [r.path for n, r in enumerate(roots) if n not in inner]
             how = "is the same directory as" if same else "lies beneath"
             text = f"{root.path} {how} {other.path}: a relative path may be found in either"
-            yield Finding("roots.nested", Level.NOTE, text, f"roots = {json.dumps(kept)}")
+            yield Finding("roots.nested", Level.NOTE, text, _key(kept))
             break
 
 
@@ -143,7 +148,7 @@ def _atime(roots: Sequence[RootFacts], files: SampledFiles) -> Iterator[Finding]
         yield Finding("roots.atime", Level.NOTE, text, remedy)
 
 
-def _files(files: SampledFiles) -> Iterator[Finding]:
+def _files(files: SampledFiles, roots: Sequence[RootFacts]) -> Iterator[Finding]:
     check = "roots.files"
     if files.silent:
         text = "the file system does not answer while catalog files are looked for"
@@ -158,19 +163,26 @@ def _files(files: SampledFiles) -> Iterator[Finding]:
         if verdict == "ok":
             continue
         count = f"{files.verdicts[verdict]} of {files.looked_at} sampled rows"
-        text, remedy = _verdict(verdict, path)
+        text, remedy = _verdict(verdict, path, roots)
         level = Level.NOTE if verdict == "no_file" else Level.WARNING
         why = f" ({detail})" if verdict in ("unreadable", "not_regular") else ""
         yield Finding(f"{check}.{verdict}", level, f"{count} {text}: {path}{why}", remedy)
 
 
-def _verdict(verdict: str, path: str) -> tuple[str, str]:
-    folder = posixpath.dirname(path)
+def _verdict(verdict: str, path: str, roots: Sequence[RootFacts]) -> tuple[str, str]:
     if verdict == "outside_root":
-        roots = f"roots = {json.dumps([folder])}  # beside those there are"
-        return "lie outside the roots, or lead out of them", roots if path[:1] == "/" else ""
+        return "lie outside the roots, or lead out of them", _beside(path, roots)
     if verdict == "unreadable":
         return "cannot be opened", f"namei -l {shlex.quote(path)}  # whose rights are too few?"
     if verdict == "no_file":
         return "name no file", ""
     return "name no regular file", ""
+
+
+def _beside(path: str, roots: Sequence[RootFacts]) -> str:
+    """A root for a file outside of those there are; not for a link that leads out, nor `/`."""
+    folder = posixpath.normpath(posixpath.dirname(path))
+    at_home = any(is_beneath(_bytes(path), _bytes(p)) for r in roots for p in (r.path, r.real_path))
+    if path[:1] != "/" or folder in ("/", "//") or at_home:
+        return ""
+    return f"{_key([folder])}  # beside those there are"

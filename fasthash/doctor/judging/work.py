@@ -61,7 +61,7 @@ def _open_runs(facts: DatabaseFacts) -> Iterator[Finding]:
     for run in facts.runs:
         command = "run" if run.kind == "backfill" else run.kind
         if run.refusal is not None and run.kind == "backfill":
-            remedy = f"{run.goes_on_by}\n# or: fasthash run --restart"
+            remedy = (run.goes_on_by or "", "# or: fasthash run --restart")
             yield Finding("run.open", Level.PROBLEM, run.refusal, remedy)
         elif run.alive:
             text = f"run {run.run_id} ({run.kind}) is under way: `fasthash {command}` joins it"
