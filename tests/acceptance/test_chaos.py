@@ -10,7 +10,7 @@ from pgserver import PgServer, embedded_binaries, older_binaries
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("which", ["embedded", "older"])
+@pytest.mark.parametrize("which", ["embedded", pytest.param("older", marks=pytest.mark.long)])
 def test_nothing_is_lost_and_nothing_wrong(which: str, tmp_path: Path) -> None:
     binaries = embedded_binaries() if which == "embedded" else older_binaries()
     if binaries is None:
