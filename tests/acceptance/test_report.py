@@ -204,22 +204,27 @@ def test_a_catalog_of_other_names(database: Database, metadata_type: str) -> Non
     )
 
 
-def test_speed_is_what_the_samples_say(everything: Database) -> None:
-    """Two coordinators, a night with a pause; the pieces add up to what was done."""
-    everything.sql("DELETE FROM fasthash.sample")
-    everything.sql("DELETE FROM fasthash.holder WHERE run_id = 2")
-    for holder, first, last in ((100, 0, 3600), (101, 1800, 7200)):
-        everything.sql(
+def work_by(database: Database, *spans: tuple[int, int]) -> None:
+    """Samples of run 2: coordinators at work from one second to another, ten rows a second."""
+    database.sql("DELETE FROM fasthash.sample")
+    database.sql("DELETE FROM fasthash.holder WHERE run_id = 2")
+    for holder, (first, last) in enumerate(spans, 100):
+        database.sql(
             "INSERT INTO fasthash.holder (holder_id, run_id, host, pid, started_at) "
             "OVERRIDING SYSTEM VALUE VALUES (%s, 2, 'h', 1, '2026-01-01'::timestamptz "
             "+ %s * interval '1 second')", holder, first,
         )  # fmt: skip
-        everything.sql(
+        database.sql(
             "INSERT INTO fasthash.sample SELECT 2, %s, '2026-01-01'::timestamptz + g * interval "
             "'1 second', (g - %s) * 10, (g - %s) * 1000 "
             "FROM generate_series(%s::int, %s::int, 5) g",
             holder, first, first, first + 5, last,
         )  # fmt: skip
+
+
+def test_speed_is_what_the_samples_say(everything: Database) -> None:
+    """Two coordinators; the pieces add up to what was done."""
+    work_by(everything, (0, 3600), (1800, 7200))
     pieces = facts_of(everything, "2")["throughput"]
     assert len(pieces) == 120
     assert sum(p["seconds"] for p in pieces) == pytest.approx(7200)
@@ -233,19 +238,7 @@ def test_speed_is_what_the_samples_say(everything: Database) -> None:
 
 def test_speed_is_of_the_time_at_work(everything: Database) -> None:
     """An hour in each of two nights."""
-    everything.sql("DELETE FROM fasthash.sample")
-    everything.sql("DELETE FROM fasthash.holder WHERE run_id = 2")
-    for holder, first in ((100, 0), (101, 8 * 3600)):
-        everything.sql(
-            "INSERT INTO fasthash.holder (holder_id, run_id, host, pid, started_at) "
-            "OVERRIDING SYSTEM VALUE VALUES (%s, 2, 'h', 1, '2026-01-01'::timestamptz "
-            "+ %s * interval '1 second')", holder, first,
-        )  # fmt: skip
-        everything.sql(
-            "INSERT INTO fasthash.sample SELECT 2, %s, '2026-01-01'::timestamptz + g * interval "
-            "'1 second', (g - %s) * 10, 0 FROM generate_series(%s::int, %s::int, 5) g",
-            holder, first, first + 5, first + 3600,
-        )  # fmt: skip
+    work_by(everything, (0, 3600), (8 * 3600, 9 * 3600))
     pieces = facts_of(everything, "2")["throughput"]
     assert sum(p["seconds"] for p in pieces) == pytest.approx(7200)
     assert [p["rows_per_s"] for p in pieces] == pytest.approx([10] * len(pieces))
