@@ -132,7 +132,7 @@ class Alone:
                     ),
                 )
             if agreed or not verdicts.differs(task, sha256):
-                return again._replace(reread=True)
+                return again._replace(compared=task.stored_sha256)
             seen.append(sha256)
         return verdicts.unhashed(
             task, Verdict.UNSTABLE, "reads disagree: " + ", ".join(s.hex() for s in seen)

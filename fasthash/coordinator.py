@@ -201,7 +201,7 @@ class Coordinator:
         await survey.look_at_digests(self.seat)
         if self.start.rows_expected is None:
             self.heartbeat.rows_expected = await survey.count_ahead(self.seat, self.start)
-            if self.seat.due.remembers:
+            if self.seat.due.is_scrub or self.seat.due.since is not None:
                 await survey.look_at_clocks(self.seat)
 
     def tell(self) -> None:

@@ -37,7 +37,7 @@ from fasthash.pool import Pool
 from fasthash.progress import Position, Progress
 from fasthash.seat import find_due, worker_setup
 from fasthash.store import catalog as catalogs
-from fasthash.store import rows
+from fasthash.store import rows, schema
 from fasthash.store.catalog import Catalog
 from fasthash.store.due import Due
 from fasthash.store.session import Connection, Session
@@ -147,8 +147,8 @@ class DryRun:
         self.supply.close()
 
     def _find_due(self, connection: Connection, started_at: datetime) -> Due:
-        if self.settings.scrub is None and self.settings.precheck == "off":
-            return Due(since=self.settings.since)  # there may be no ledger
+        if not schema.is_readable(connection):
+            return Due(since=self.settings.since)  # for a scrub or a pre-check it has to be
         older = timedelta(seconds=self.settings.scrub.older_than_s if self.settings.scrub else 0)
         facts = {"run_id": 0, "started_at": started_at, "cutoff": started_at - older}
         return find_due(connection, self.catalog, self.settings, facts)

@@ -97,9 +97,10 @@ class Result(NamedTuple):
     """What a worker says of one row. Times are nanoseconds since the epoch.
 
     `read_at_ns` is taken before the read, so that a later change of the file is never older
-    than the marker made from it. `reread` says that a second read past the page cache gave
-    the same digest, which a drift needs before it is recorded. `stamps` are mtime, ctime, device
-    and inode as `verdicts.STAMPS` packs them: one value is cheaper than four all the way.
+    than the marker made from it. `compared` is the stored hash that a second read past the page
+    cache was made for, with the same digest as the first: a drift is only recorded against that
+    one. A `detail` beside a digest says why the row cannot be written. `stamps` are mtime, ctime,
+    device and inode as `verdicts.STAMPS` packs them: one value is cheaper than four all the way.
     """
 
     row_id: str
@@ -110,7 +111,7 @@ class Result(NamedTuple):
     size_bytes: int = 0
     mtime_ns: int = 0
     read_at_ns: int = 0
-    reread: bool = False
+    compared: str | None = None
     detail: str | None = None
     stamps: bytes | None = None
     blake3: bytes | None = None
@@ -121,8 +122,8 @@ class Result(NamedTuple):
 class LeasedRange:
     """A range as its holder knows it: rows of one type with after_id < id <= through_id.
 
-    `leased_before` says that parts of it may be committed already; `attempts` counts the holders
-    that were lost with it.
+    Of one that `is_listed` only the rows in its list count. `leased_before` says that parts of it
+    may be committed already; `attempts` counts the holders that were lost with it.
     """
 
     range_no: int
@@ -133,6 +134,7 @@ class LeasedRange:
     term: int
     leased_before: bool = False
     attempts: int = 0
+    is_listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,15 @@ def cut(part: Part, at: int) -> tuple[Part, Part]:
     return first, rest
 
 
+def refuse(part: Part, row_ids: frozenset[str], detail: str) -> Part:
+    """The part with what is said of some of its rows: that they cannot be written, and why."""
+    rows = results(part)
+    if not any(row.row_id in row_ids for row in rows):
+        return part
+    marked = [r._replace(detail=detail) if r.row_id in row_ids else r for r in rows]
+    return replace(part, payload=pack(marked))
+
+
 def only(part: Part, begin: int, end: int) -> Part:
     """The part with its results from `begin` up to, not including, `end`, and no more."""
     if begin > 0:

@@ -48,8 +48,10 @@ def accept(
                 decision = f"{read.verdict}: {read.detail}"
             elif read.sha256.hex() != found["new_hash"]:
                 decision = f"the file has another hash by now: {read.sha256.hex()}"
-            elif not reviews.accept(connection, catalog, catalog_no, found, read, who, comment):
-                decision = "the row was changed, moved or deleted since"
+            else:
+                decision = reviews.accept(
+                    connection, catalog, catalog_no, found, read, who, comment
+                )
         yield Decision(found["drift_id"], found["row_id"], decision is None, decision)
 
 

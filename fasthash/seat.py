@@ -95,9 +95,9 @@ class Seat:
         run = await self.ledger.call(reports.read_run, self.run_id)
         self.due = await self.ledger.call(find_due, self.catalog, settings, run)
         self._share_rate(run, opened.how)
-        if self.due.remembers:
+        if self.due.has_history:
             await self.counter.call(
-                states.fold_journal, self.catalog, self.due.catalog_no, self.run_id
+                states.fold_journals, self.catalog, self.due.catalog_no, self.run_id
             )
         counts = await self.ledger.call(reports.read_counts, self.run_id)
         total = sum(counts.values(), Counts())
@@ -151,7 +151,8 @@ class Seat:
             self.holder_id,
             settings.drift_policy,
             self.due.catalog_no,
-            self.due.remembers,
+            self.due.is_scrub,
+            self.due.has_history,
             settings.blake3,
             settings.precheck == "xxh3",
         )
@@ -209,17 +210,17 @@ def identity(settings: Settings, roots: Sequence[Root], host: str) -> RunIdentit
 def find_due(
     connection: Connection, catalog: Catalog, settings: Settings, run: dict[str, Any]
 ) -> Due:
-    """The rows of a run, as its own row in the ledger says."""
+    """The rows of a run, as its own row in the ledger says; nothing is written for a dry run."""
     scrub = settings.scrub or Scrub()
     return Due(
         settings.kind,
         run["run_id"],
-        states.find_catalog_no(connection, catalog),
+        states.find_catalog_no(connection, catalog, make=not settings.dry_run),
         settings.since,
         marker_text(run["started_at"]),
         marker_text(run["cutoff"]),
-        states.last_scrub(connection, catalog),
         (scrub.seed, scrub.sample) if scrub.sample < 1 else None,
         "size" if scrub.missing else settings.precheck,
         settings.blake3,
+        states.has_history(connection, catalog, run["run_id"]),
     )

@@ -57,11 +57,11 @@ def hashed(
     if others is None:
         return Result(
             task.row_id, task.path, task.marker, "hashed", sha256, size_bytes, mtime_ns,
-            read_at_ns, False, None, stamps,
+            read_at_ns, None, None, stamps,
         )  # fmt: skip
     return Result(
         task.row_id, task.path, task.marker, "hashed", sha256, size_bytes, mtime_ns, read_at_ns,
-        False, None, stamps, others.blake3, others.xxh3,
+        None, None, stamps, others.blake3, others.xxh3,
     )  # fmt: skip
 
 

@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from fasthash import child, faults, logs, wire
+from fasthash import child, driftlog, faults, logs, wire
 from fasthash import parts as packed
 from fasthash.errors import DatabaseLost
-from fasthash.fixity import Counts, DriftKind, Part
+from fasthash.fixity import Counts, Part
 from fasthash.store import results
-from fasthash.store.applying import Tally, Target, UpdateFunctionError
+from fasthash.store.applying import RowsRefused, Tally, Target
 from fasthash.store.session import (
     IN_THE_WAY,
     WRITER,
@@ -97,6 +97,7 @@ class Writer:
     def __init__(self, setup: WriterSetup) -> None:
         self.target = setup.target
         self.session = Session(setup.dsn, "writer", setup.db_timeout_s, timeouts=WRITER)
+        self._drifts_found = True  # perhaps, by a writer before this one
 
     def settle(self, parts: Sequence[Part]) -> Settled:
         """Commits parts, however long it takes; parts that cannot be committed are split.
@@ -117,10 +118,27 @@ class Writer:
                 if last:
                     return self._settle_pieces(parts, str(collision), refused=False)
                 time.sleep(random.uniform(0.25, 1.0) * PAUSE_S)  # noqa: S311
-            except (DatabaseError, UpdateFunctionError) as error:
+            except RowsRefused as refused:
+                parts = [packed.refuse(p, refused.row_ids, refused.detail) for p in parts]
+            except DatabaseError as error:
                 return self._settle_pieces(parts, one_line(error), refused=True)
             else:
+                self.tell_drifts()
                 return self._settled(tally)
+
+    def tell_drifts(self) -> None:
+        """Logs the drifts that are committed now, and notes that it has.
+
+        They are read from the ledger: so that no line tells of a drift that a retry may not find
+        again, and none is missing that was committed by a COMMIT whose answer was lost.
+        """
+        if not self._drifts_found:
+            return
+        target = self.target
+        self.session.call(
+            lambda c: driftlog.tell(c, [target.run_id], target.holder_id, reach=faults.reach)
+        )
+        self._drifts_found = False
 
     def _commit(self, connection: Connection, parts: Sequence[Part], last: bool) -> Tally:
         """One transaction; nothing of it happened if it raises.
@@ -139,8 +157,9 @@ class Writer:
                 tally.fenced = [p for p in parts if id(p) not in settled]
                 if len(new) < len(held):
                     tally.left_over = self._left_over(connection, held, new)
-                for found in tally.drifts:
-                    _log_drift(found)
+                    self._drifts_found = True  # perhaps, by what was committed before
+                if tally.drifts:
+                    self._drifts_found = True
                 faults.reach("before_commit", connection.close)
             faults.reach("after_commit", lambda: lose_answer(connection))
         except IN_THE_WAY as error:
@@ -196,44 +215,11 @@ class Writer:
         with transaction(connection):
             if not results.fence(connection, self.target, [part]):
                 return Settled(fenced=frozenset({part.part_no}))
-            if results.claim_parts(connection, self.target, [part]) and as_residual:
-                return Settled(results.refuse(connection, self.target, part, reason))
+            if results.claim_parts(connection, self.target, [part]):
+                if as_residual:
+                    return Settled(results.refuse(connection, self.target, part, reason))
+                results.leave_over(connection, self.target, part)
         return Settled()
-
-
-def _log_drift(found: dict[str, Any]) -> None:
-    """Loud, and before the commit that makes the overwrite visible."""
-    mtime = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found["mtime_ns"] / 1e9))
-    level = logging.ERROR if found["kind"] == DriftKind.CORRUPT else logging.WARNING
-    log.log(
-        level,
-        "DRIFT row %s: file_sha256 was %s, is %s; file mtime %s; kind %s; %s; path %s",
-        found["row_id"],
-        found["old_hash"],
-        found["new_hash"],
-        mtime,
-        found["kind"],
-        found["resolution"],
-        found["path"],
-        extra=logs.event(
-            "drift",
-            row_id=found["row_id"],
-            artifact_type=found["artifact_type"],
-            path=found["path"],
-            kind=found["kind"],
-            resolution=found["resolution"],
-            old_hash=found["old_hash"],
-            new_hash=found["new_hash"],
-            old_size=found["old_size"],
-            new_size=found["new_size"],
-            file_mtime=mtime,
-            mtime_ns=found["mtime_ns"],
-            ctime_ns=found["ctime_ns"],
-            old_mtime_ns=found["old_mtime_ns"],
-            old_ctime_ns=found["old_ctime_ns"],
-            old_marker=found["old_marker"],
-        ),
-    )
 
 
 def _receive(source: BinaryIO, parts: queue.Queue[Part | None]) -> None:
@@ -270,6 +256,7 @@ def main() -> None:
     parts: queue.Queue[Part | None] = queue.Queue(QUEUED_PARTS)
     threading.Thread(target=_receive, args=(source, parts), daemon=True).start()
     try:
+        writer.tell_drifts()
         for batch in _batches(parts):
             began_s, reconnects = time.monotonic(), writer.session.reconnects
             settled = writer.settle(batch)

@@ -25,7 +25,8 @@ def revert_command(run_id: int, dry_run: bool, as_json: bool, **values: Any) -> 
 
     Only where they still are what the run wrote: rows that have another hash or marker since are
     left alone and counted as changed. In batches, through the journal; interrupted, it goes on when
-    it is called again. Exits with 1 if rows were left because another session has locked them.
+    it is called again. What a scrub only confirmed keeps its newer marker. Exits with 1 if rows
+    were left because another session has locked them, or a trigger did not let them be written.
     """
     from fasthash.store import preflight, reports, reverting  # noqa: PLC0415
 
@@ -47,7 +48,7 @@ def revert_command(run_id: int, dry_run: bool, as_json: bool, **values: Any) -> 
             connection, catalog, run_id, number, blake3=blake3, dry_run=dry_run
         ):
             counts += batch
-    names = ("reverted", "changed", "gone", "locked")
+    names = ("reverted", "changed", "gone", "locked", "refused")
     with tables.standard_output() as out:
         if as_json:
             facts = {"run_id": number or None, "of": run_id, "dry_run": dry_run}
@@ -59,7 +60,8 @@ def revert_command(run_id: int, dry_run: bool, as_json: bool, **values: Any) -> 
                 ("changed", "have another hash or marker since, and were left alone"),
                 ("gone", "are gone"),
                 ("locked", "are locked by other sessions: call it again"),
+                ("refused", "did not take it: a trigger or a rule of the catalog changed it back"),
             ):
                 if counts[name]:
                     print(f"{counts[name]:,} {text}", file=out)
-    click.get_current_context().exit(1 if counts["locked"] else 0)
+    click.get_current_context().exit(1 if counts["locked"] or counts["refused"] else 0)

@@ -46,26 +46,13 @@ AND coalesce({marker} < %(since)s, true)
 -- Fragment: rows that a scrub is for: marked before the cutoff, or known to be bad. Markers that
 -- are younger than the run's beginning (and those of the future) are fresh.
 AND {marker} < %(started)s
-AND ({marker} < %(cutoff)s
-     OR a.{id}::text IN ({known_bad}))
+AND ({marker} < %(cutoff)s OR {is_bad})
 
--- name: known_bad
--- Fragment: rows whose file was found to be bad and not good again since: drift that waits, or whose
--- old hash was kept, and what the last scrub could not read.
-SELECT d.row_id
-FROM fasthash.drift d
-JOIN fasthash.run r ON r.run_id = d.run_id
-WHERE d.resolution = 'open' AND r.catalog = %(catalog)s
-UNION ALL
-SELECT d.row_id
-FROM fasthash.drift d
-JOIN fasthash.run r ON r.run_id = d.run_id
-JOIN {catalog} b ON b.{id} = d.row_id::{id_type}
-WHERE d.resolution = 'rejected' AND r.catalog = %(catalog)s
-  AND (b.{metadata} ->> 'file_sha256_computed_at') COLLATE "C"
-      < to_char(d.found_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-UNION ALL
-SELECT x.row_id FROM fasthash.residual x WHERE x.run_id = %(last_scrub)s
+-- name: is_bad
+-- Fragment: whether a row's file was found to be bad, and not good again since. A look by key for
+-- each row: a list of all of them, in memory, is searched from end to end once it has grown.
+(SELECT b.run_id FROM fasthash.bad_row b
+ WHERE b.catalog_no = %(catalog_no)s AND b.row_id = a.{id}::text COLLATE "C") IS NOT NULL
 
 -- name: in_sample
 -- Fragment: a share of all rows that is the same whenever the seed is.
@@ -76,16 +63,43 @@ AND ('x' || left(md5(%(seed)s || ':' || a.{id}::text), 8))::bit(32)::bigint < %(
 -- row, not NOT EXISTS: of a run that has just begun the statistics know nothing, and a join is then
 -- planned as if there were one such row (50,000 rows took 30 s).
 AND (SELECT r.run_id FROM fasthash.residual r
-     WHERE r.run_id = %(run_id)s AND r.row_id = a.{id}::text) IS NULL
+     WHERE r.run_id = %(run_id)s AND r.row_id = a.{id}::text COLLATE "C") IS NULL
 AND (SELECT d.run_id FROM fasthash.drift d
-     WHERE d.run_id = %(run_id)s AND d.row_id = a.{id}::text AND d.resolution = 'open'
+     WHERE d.run_id = %(run_id)s AND d.row_id = a.{id}::text COLLATE "C"
+       AND d.resolution <> 'overwritten'
      LIMIT 1) IS NULL
 
--- name: not_seen
--- Fragment: rows that this run has not looked at, whatever their markers say.
-AND (SELECT f.run_id FROM fasthash.file_state f
-     WHERE f.row_id = a.{id}::text AND f.catalog_no = %(catalog_no)s)
-    IS DISTINCT FROM %(run_id)s
+-- name: not_counted
+-- Fragment: rows that this run has not counted, whatever their markers say. (The nested loops that
+-- wrong statistics would lead to are ruled out where this is used.)
+LEFT JOIN (
+    SELECT DISTINCT j.row_id
+    FROM (SELECT j.row_id FROM fasthash.journal j WHERE j.run_id = %(run_id)s
+          UNION ALL
+          SELECT i.row_id FROM fasthash.met m, unnest(m.row_ids) AS i (row_id)
+          WHERE m.run_id = %(run_id)s) j
+) counted ON counted.row_id = a.{id}::text COLLATE "C"
+
+-- name: not_planned
+-- Fragment: rows that are in no list of this run.
+LEFT JOIN (
+    SELECT DISTINCT j.row_id
+    FROM (SELECT i.row_id FROM fasthash.checkpoint c, unnest(c.row_ids) AS i (row_id)
+          WHERE c.run_id = %(run_id)s
+          UNION ALL
+          SELECT i.row_id FROM fasthash.met m, unnest(m.row_ids) AS i (row_id)
+          WHERE m.run_id = %(run_id)s) j
+) counted ON counted.row_id = a.{id}::text COLLATE "C"
+
+-- name: counted_before
+-- Of some rows those that this run has counted: written, or met as fresh.
+SELECT w.row_id
+FROM unnest(%(row_ids)s::text[]) AS w (row_id)
+WHERE w.row_id IN (
+    SELECT j.row_id FROM fasthash.journal j WHERE j.run_id = %(run_id)s
+    UNION ALL
+    SELECT i.row_id FROM fasthash.met m, unnest(m.row_ids) AS i (row_id)
+    WHERE m.run_id = %(run_id)s)
 
 -- name: fresh_marked
 -- Fragment: whether a row that is read is fresh already.
@@ -100,11 +114,13 @@ a.{metadata} ->> 'file_sha256_computed_at' IS NOT NULL
 {marker} >= %(started)s
 
 -- name: in_range
--- Fragment: the rows of a range that has a list of them; whose marker was taken away is no row of a
--- scrub any more.
+-- Fragment: the rows of a range that has a list of them.
 AND a.{id} IN (
     SELECT unnest(c.row_ids)::{id_type}
     FROM fasthash.checkpoint c WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s)
+
+-- name: still_marked
+-- Fragment: whose marker was taken away is no row of a scrub any more.
 AND {marker} IS NOT NULL
 
 -- name: known_size
@@ -126,7 +142,7 @@ AND {marker} IS NOT NULL
 -- Fragment: nothing is spared where a digest is missing, or where the file is known to be bad: it
 -- may have the very stamps of the good one.
 AND a.{metadata} ->> 'file_sha256' ~ '^[0-9a-fA-F]{{64}}$'
-AND a.{id}::text NOT IN ({known_bad})
+AND NOT ({is_bad})
 
 -- name: and_blake3
 -- Fragment: the same for the second digest, where it is asked for.
@@ -135,10 +151,11 @@ AND a.{metadata} ? 'file_blake3'
 -- name: with_state
 -- Fragment: what is known of a row's file, if it is known of the hash that the row has now.
 LEFT JOIN LATERAL (
-    SELECT f.size_bytes, f.mtime_ns, f.ctime_ns, f.device, f.inode, f.xxh3, f.read_at_ns
+    SELECT f.size_bytes, {mtime_ns} AS mtime_ns, {ctime_ns} AS ctime_ns, {device} AS device,
+           {inode} AS inode, f.xxh3, f.read_at_ns
     FROM fasthash.file_state f
-    WHERE f.row_id = a.{id}::text AND f.catalog_no = %(catalog_no)s
-      AND {known_marker} = a.{metadata} ->> 'file_sha256_computed_at'
+    WHERE f.row_id = a.{id}::text COLLATE "C" AND f.catalog_no = %(catalog_no)s
+      AND encode(f.sha256, 'hex') = lower(a.{metadata} ->> 'file_sha256')
     LIMIT 1
 ) f ON true
 
@@ -169,10 +186,28 @@ ORDER BY k.n
 -- name: unmet_rows
 -- Rows that the run has not met yet, in planning order.
 SELECT a.{type}::text AS artifact_type, a.{id}::text AS row_id
-FROM {catalog} a
-WHERE a.{path} IS NOT NULL {of_types} {unmet}
+FROM {catalog} a {not_counted}
+WHERE a.{path} IS NOT NULL {of_types} {unmet} {or_counted}
 ORDER BY a.{type}, a.{id}
 LIMIT %(rows)s
+
+-- name: or_counted
+-- Fragment: a row that lost its marker after it was counted is hashed again, and not counted.
+AND (counted.row_id IS NULL OR {marker} IS NULL)
+
+-- name: left_over_rows
+-- Rows of a scrub that were locked or moved when their turn was, in planning order.
+SELECT a.{type}::text AS artifact_type, a.{id}::text AS row_id
+FROM {catalog} a
+WHERE a.{path} IS NOT NULL AND a.{id} IN (
+    SELECT l.row_id::{id_type} FROM fasthash.left_over l WHERE l.run_id = %(run_id)s)
+ORDER BY a.{type}, a.{id}
+LIMIT %(rows)s
+
+-- name: forget_left_over
+-- They are planned again.
+DELETE FROM fasthash.left_over l
+WHERE l.run_id = %(run_id)s AND l.row_id = ANY (%(row_ids)s::text[])
 
 -- name: of_types
 -- Fragment: rows of the types that the run was asked for.
@@ -181,27 +216,36 @@ AND (a.{type}::text = ANY (%(types)s::text[]) OR (%(with_no_type)s AND a.{type} 
 -- name: read_range
 -- The rows of a range as tasks: with a verdict where no reading is needed.
 SELECT a.{id}::text, a.{path}::text,
-       a.{metadata} ->> 'file_sha256', a.{metadata} ->> 'file_sha256_computed_at',
+       {stored}, a.{metadata} ->> 'file_sha256_computed_at',
        CASE WHEN {typeof}(a.{metadata}) <> 'object' THEN 'bad_metadata'
             WHEN {fresh} THEN 'fresh'
        END
        {known}
 FROM {catalog} a {with_state}
 WHERE {of_type} AND a.{path} IS NOT NULL {past} AND a.{id} <= %(through_id)s::text::{id_type}
-{in_range} {not_committed} {unmet}
+{in_range} {not_committed}
 ORDER BY a.{id}
+
+-- name: stored
+-- Fragment: the hash that a file's is compared with.
+a.{metadata} ->> 'file_sha256'
+
+-- name: stored_or_known
+-- Fragment: the same, where the ledger may know one that the row has lost.
+coalesce(a.{metadata} ->> 'file_sha256', {known_hash})
 
 -- name: past_marker
 -- Fragment: rows behind those that were planned before, the oldest first.
 AND ({marker}, a.{id}) > (%(after_marker)s COLLATE "C", %(after_id)s::text::{id_type})
+AND counted.row_id IS NULL
 
 -- name: plan_scrub
 -- The next ranges of a scrub, the oldest rows first: each has a list of its rows, which are of one
 -- type and in the order of their keys.
 WITH due AS MATERIALIZED (
     SELECT a.{id} AS id, a.{type}::text AS artifact_type, {marker} AS marker
-    FROM {catalog} a
-    WHERE a.{path} IS NOT NULL {of_types} {unmet} {past_marker}
+    FROM {catalog} a {not_planned}
+    WHERE a.{path} IS NOT NULL {of_types} {due} {past_marker}
     ORDER BY {marker}, a.{id}
     LIMIT %(rows)s
 ),
@@ -244,13 +288,8 @@ GROUP BY a.{type} ORDER BY a.{type} NULLS LAST
 
 -- name: freshness
 -- The oldest marker but for rows known to be bad, and how many rows there are of each kind.
-SELECT min({marker}) FILTER (WHERE b.row_id IS NULL) AS oldest_marker,
+SELECT min({marker}) FILTER (WHERE NOT ({is_bad})) AS oldest_marker,
        count({marker}) AS rows_marked, count(*) - count({marker}) AS rows_unmarked,
-       count(b.row_id) FILTER (WHERE {marker} IS NOT NULL) AS rows_bad
+       count(*) FILTER (WHERE {marker} IS NOT NULL AND {is_bad}) AS rows_bad
 FROM {catalog} a
-LEFT JOIN (
-    SELECT x.row_id FROM fasthash.residual x WHERE x.run_id = %(run_id)s
-    UNION
-    (SELECT k.row_id FROM ({known_bad}) k)
-) b ON b.row_id = a.{id}::text
 WHERE a.{path} IS NOT NULL

@@ -70,8 +70,25 @@ FROM fasthash.run r
 WHERE h.holder_id = %(holder_id)s AND r.run_id = h.run_id
 RETURNING r.orders
 
+-- name: begin_planning
+-- One planner at a time: a lock that goes with the transaction. What a plan has to read may take
+-- long; nobody who has orders for the run waits for it meanwhile.
+SELECT pg_try_advisory_xact_lock(1178686569, %(run_id)s::bigint::integer) AS is_ours
+
+-- name: plan_at_length
+-- For the rest of a transaction: a plan may take as long as it needs, and no statistics lead to a
+-- nested loop over whole tables.
+SELECT set_config('statement_timeout', '0', true), set_config('enable_nestloop', 'off', true)
+
+-- name: read_plan
+-- The planning state.
+SELECT r.state, r.pass_no, r.plan_types, r.plan_type_no, r.plan_after_id, r.plan_done,
+       r.next_range_no, r.rows_planned, r.plan_after_marker, (r.options ->> 'limit')::bigint AS row_limit
+FROM fasthash.run r
+WHERE r.run_id = %(run_id)s
+
 -- name: lock_plan
--- The planning state, locked: one planner at a time.
+-- The same, locked.
 SELECT r.state, r.pass_no, r.plan_types, r.plan_type_no, r.plan_after_id, r.plan_done,
        r.next_range_no, r.rows_planned, r.plan_after_marker, (r.options ->> 'limit')::bigint AS row_limit
 FROM fasthash.run r
@@ -95,6 +112,13 @@ SELECT %(run_id)s, n.range_no, %(pass_no)s, n.artifact_type, n.after_id, n.throu
 FROM unnest(%(range_no)s::integer[], %(artifact_type)s::text[], %(after_id)s::text[],
             %(through_id)s::text[], %(planned_rows)s::integer[])
      AS n (range_no, artifact_type, after_id, through_id, planned_rows)
+
+-- name: add_list
+-- A new range with a list of its rows, pending.
+INSERT INTO fasthash.checkpoint
+    (run_id, range_no, pass_no, artifact_type, after_id, through_id, planned_rows, row_ids, met_ids)
+VALUES (%(run_id)s, %(range_no)s, %(pass_no)s, %(artifact_type)s, %(after_id)s, %(through_id)s,
+        %(planned_rows)s, %(row_ids)s, %(met_ids)s)
 
 -- name: grant_ranges
 -- Leases: pending ranges, and those whose holder is dead or whose time is over. The term rises,
@@ -120,7 +144,7 @@ SET state = 'leased', holder_id = %(holder_id)s, term = greatest(c.term + 1, %(l
 FROM picked p
 WHERE c.run_id = p.run_id AND c.range_no = p.range_no
 RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term,
-          p.leased_before, c.attempts
+          p.leased_before, c.attempts, c.row_ids IS NOT NULL AS is_listed
 
 -- name: renew_leases
 -- Every range this holder still holds, for another time to live.
@@ -128,7 +152,7 @@ UPDATE fasthash.checkpoint c
 SET expires_at = clock_timestamp() + make_interval(secs => %(ttl_s)s)
 WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'leased'
 RETURNING c.range_no, c.artifact_type, c.after_id, c.through_id, c.pass_no, c.term,
-          true AS leased_before, c.attempts
+          true AS leased_before, c.attempts, c.row_ids IS NOT NULL AS is_listed
 
 -- name: give_back_ranges
 -- Ranges that their holder has no rows of go back; their terms rise when they are leased again.
@@ -156,12 +180,11 @@ WITH numbered AS (
 )
 INSERT INTO fasthash.checkpoint
     (run_id, range_no, pass_no, artifact_type, after_id, through_id, planned_rows, attempts,
-     row_ids)
+     row_ids, met_ids)
 SELECT %(run_id)s, n.range_no, %(pass_no)s, %(artifact_type)s, %(after_id)s, %(through_id)s,
-       %(rows)s, %(attempts_before_alone)s,
-       (SELECT c.row_ids FROM fasthash.checkpoint c
-        WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s)
+       %(rows)s, %(attempts_before_alone)s, c.row_ids, c.met_ids
 FROM numbered n
+LEFT JOIN fasthash.checkpoint c ON c.run_id = %(run_id)s AND c.range_no = %(range_no)s
 RETURNING range_no
 
 -- name: move_segments
@@ -179,10 +202,11 @@ SET state = 'pending', holder_id = NULL, expires_at = NULL
 WHERE c.run_id = %(run_id)s AND c.holder_id = %(holder_id)s AND c.state = 'leased'
 
 -- name: finish_ranges
--- Ranges whose rows are all committed; their parts are no longer needed.
+-- Ranges whose rows are all committed; their parts are no longer needed. Their lists are, until the
+-- end of the run: no row is planned twice.
 WITH finished AS (
     UPDATE fasthash.checkpoint c
-    SET state = 'done', holder_id = NULL, expires_at = NULL, row_ids = NULL
+    SET state = 'done', holder_id = NULL, expires_at = NULL
     FROM unnest(%(range_no)s::integer[], %(term)s::integer[]) AS f (range_no, term)
     WHERE c.run_id = %(run_id)s AND c.range_no = f.range_no AND c.term = f.term
       AND c.state = 'leased' AND c.holder_id = %(holder_id)s
@@ -244,11 +268,19 @@ INSERT INTO fasthash.catalog (name) VALUES (%(catalog)s) ON CONFLICT DO NOTHING
 -- The number of a catalog.
 SELECT c.catalog_no FROM fasthash.catalog c WHERE c.name = %(catalog)s
 
--- name: last_scrub
--- The last scrub of a catalog that came to its end: what it found bad is read again.
-SELECT max(r.run_id) AS run_id
-FROM fasthash.run r
-WHERE r.catalog = %(catalog)s AND r.kind = 'scrub' AND r.state = 'complete'
+-- name: forget_lists
+-- What an unfinished run had to keep in mind of single rows.
+WITH counted AS (DELETE FROM fasthash.met m WHERE m.run_id = %(run_id)s),
+left_over AS (DELETE FROM fasthash.left_over l WHERE l.run_id = %(run_id)s)
+UPDATE fasthash.checkpoint c
+SET row_ids = NULL, met_ids = NULL
+WHERE c.run_id = %(run_id)s AND (c.row_ids IS NOT NULL OR c.met_ids IS NOT NULL)
+
+-- name: has_history
+-- Whether any other run of a catalog may have written to it.
+SELECT EXISTS (
+    SELECT FROM fasthash.run r
+    WHERE r.catalog = %(catalog)s AND r.run_id <> %(run_id)s AND r.kind <> 'revert') AS found
 
 -- name: other_digest_before
 -- Whether any run of a catalog wrote a second digest.
@@ -256,32 +288,41 @@ SELECT EXISTS (
     SELECT FROM fasthash.run r
     WHERE r.catalog = %(catalog)s AND r.options ->> 'algorithm' = 'sha256,blake3') AS found
 
+-- name: unfolded_runs
+-- Runs of a catalog that have journaled more than `file_state` knows, and up to when all of it can be
+-- seen now: of a complete run nothing is under way; of others a commit may come to light late, for
+-- the statements between an entry's time and its commit take 30 s each at the most. (As text: there
+-- is no minus infinity in Python.)
+SELECT r.run_id, r.unfolded_since::text AS since,
+       CASE WHEN r.state <> 'complete' THEN clock_timestamp() - interval '10 minutes' END::text
+           AS until
+FROM fasthash.run r
+WHERE r.catalog = %(catalog)s AND r.run_id <> %(run_id)s AND r.unfolded_since IS NOT NULL
+ORDER BY r.run_id
+
 -- name: fold_journal
--- What files looked like when a backfill hashed them: from its journal to where it is looked up.
--- Commits of the last minutes may come to light late, so they are taken again.
+-- What a run has journaled: from where it was written fast to where it is looked up. Of several
+-- entries of a row the last one counts.
 INSERT INTO fasthash.file_state AS f
-    (catalog_no, run_id, checked_at, read_at_ns, size_bytes, mtime_ns, ctime_ns, device, inode,
-     row_id)
+    (catalog_no, at, read_at_ns, size_bytes, path_hash, row_id, sha256, stamps, xxh3)
 SELECT DISTINCT ON (j.row_id)
-       %(catalog_no)s, j.run_id, j.at, j.read_at_ns, j.size_bytes, {mtime_ns}, {ctime_ns},
-       {device}, {inode}, j.row_id
+       %(catalog_no)s, j.at, j.read_at_ns, j.size_bytes, j.path_hash, j.row_id,
+       nullif(j.new_sha256, ''), j.stamps, j.xxh3
 FROM fasthash.journal j
-JOIN fasthash.run r ON r.run_id = j.run_id
-WHERE r.catalog = %(catalog)s AND r.kind = 'backfill' AND r.run_id <> %(run_id)s
-  AND j.read_at_ns IS NOT NULL AND j.stamps IS NOT NULL
-  AND (r.folded_through IS NULL OR j.at > r.folded_through - interval '10 minutes')
+WHERE j.run_id = %(of)s AND j.at >= %(since)s::timestamptz
 ORDER BY j.row_id, j.at DESC
 ON CONFLICT (row_id, catalog_no) DO UPDATE
-SET checked_at = excluded.checked_at, read_at_ns = excluded.read_at_ns,
-    size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
-    device = excluded.device, inode = excluded.inode, xxh3 = NULL
-WHERE f.read_at_ns IS NULL OR f.read_at_ns < excluded.read_at_ns
+SET at = excluded.at, read_at_ns = excluded.read_at_ns, size_bytes = excluded.size_bytes,
+    path_hash = excluded.path_hash, sha256 = excluded.sha256, stamps = excluded.stamps,
+    xxh3 = coalesce(excluded.xxh3, CASE WHEN f.sha256 = excluded.sha256
+                                             OR f.read_at_ns = excluded.read_at_ns THEN f.xxh3 END)
+WHERE f.at IS NULL OR f.at <= excluded.at
 
 -- name: note_folded
--- So far the journals of backfills are folded.
+-- So far the journal of a run is folded, unless somebody has added to it meanwhile.
 UPDATE fasthash.run r
-SET folded_through = transaction_timestamp()
-WHERE r.catalog = %(catalog)s AND r.kind = 'backfill'
+SET unfolded_since = %(until)s::timestamptz
+WHERE r.run_id = %(of)s AND r.unfolded_since = %(since)s::timestamptz
 
 -- name: give_orders
 -- What those at work on a run shall do from now on.

@@ -12,14 +12,27 @@ WHERE a.{path} IS NOT NULL AND length(a.{metadata} ->> {key}) = 64
 ORDER BY a.{type}, a.{id}
 
 -- name: journal_of
--- Every value that a row was given, the oldest first.
+-- Every value that a row was given, the oldest first. First hashes lie in the order of keys, which
+-- BRIN finds; whatever was written later has an index of its own.
 SELECT j.at, j.run_id, r.kind, r.host, encode(j.old_sha256, 'hex') AS old_sha256, j.old_keys,
        encode(j.new_sha256, 'hex') AS new_sha256, j.size_bytes, j.read_at_ns,
        {marker} AS marker
-FROM fasthash.journal j
+FROM (
+    SELECT f.at, f.run_id, f.old_sha256, f.old_keys, f.new_sha256, f.size_bytes, f.read_at_ns
+    FROM fasthash.journal f
+    WHERE f.row_id = %(row_id)s AND f.old_keys IS NULL
+    UNION ALL
+    SELECT c.at, c.run_id, c.old_sha256, c.old_keys, c.new_sha256, c.size_bytes, c.read_at_ns
+    FROM fasthash.journal c
+    WHERE c.row_id = %(row_id)s AND c.old_keys IS NOT NULL
+) j
 JOIN fasthash.run r ON r.run_id = j.run_id
-WHERE j.row_id = %(row_id)s AND r.catalog = %(catalog)s
+WHERE r.catalog = %(catalog)s
 ORDER BY j.at, j.run_id
+
+-- name: by_index
+-- For the rest of a transaction: whatever the statistics say, the journal is not read as a whole.
+SELECT set_config('enable_seqscan', 'off', true)
 
 -- name: duplicate_rows
 -- Rows that share a digest with others, the groups that could save most first.

@@ -29,34 +29,52 @@ LIMIT 1
 
 -- name: refuse
 -- A row that the database will not let us write: no verdict, and no lock is asked for again.
-INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
-SELECT %(run_id)s, %(row_id)s, c.artifact_type, %(path)s, 'write_refused', %(detail)s
+WITH residual_row AS (
+    INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
+    SELECT %(run_id)s, %(row_id)s, c.artifact_type, %(path)s, 'write_refused', %(detail)s
+    FROM fasthash.checkpoint c
+    WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO fasthash.bad_row (catalog_no, row_id, run_id)
+SELECT %(catalog_no)s, %(row_id)s, %(run_id)s WHERE %(is_scrub)s::boolean
+ON CONFLICT DO NOTHING
+
+-- name: leave_over
+-- A row of a scrub that comes again.
+INSERT INTO fasthash.left_over (run_id, row_id) VALUES (%(run_id)s, %(row_id)s)
+
+-- name: counted_before
+-- Rows of a range that the run had counted before the range was planned.
+SELECT c.met_ids
 FROM fasthash.checkpoint c
 WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s
-ON CONFLICT DO NOTHING
+
+-- name: add_met
+-- Rows that are counted, and that nothing else tells of.
+INSERT INTO fasthash.met (run_id, row_ids) VALUES (%(run_id)s, %(row_ids)s)
 
 -- name: apply
 -- The results of a batch. Each row is locked and judged by what it holds now, not by what it
 -- held when it was leased. A row that another session has locked is not waited for: whoever waits
 -- while he holds other rows makes deadlocks, and the server may choose the other one as the victim.
 -- Columns whose every value is the usual one come as empty arrays; all come in binary, which costs
--- the client a third.
+-- the client a third. A hash that comes with a detail is of a row that was found not to be writable.
 WITH input AS MATERIALIZED (
     SELECT i.range_no, i.row_id, i.path, i.marker, coalesce(i.verdict, 'hashed') AS verdict,
-           i.sha256, i.size_bytes, i.mtime_ns, i.read_at_ns, coalesce(i.reread, false) AS reread,
-           i.detail, i.stamps {others}
+           i.sha256, i.size_bytes, i.mtime_ns, i.read_at_ns, i.compared, i.detail, i.stamps {others}
     FROM unnest(%(range_no)b::integer[], %(row_id)b::text[]::{id_type}[], %(path)b::text[],
                 %(marker)b::text[], %(verdict)b::text[], %(sha256)b::bytea[],
                 %(size_bytes)b::bigint[], %(mtime_ns)b::bigint[], %(read_at_ns)b::bigint[],
-                %(reread)b::boolean[], %(detail)b::text[], %(stamps)b::bytea[]
+                %(compared)b::text[], %(detail)b::text[], %(stamps)b::bytea[]
                 {other_arrays})
          AS i (range_no, row_id, path, marker, verdict, sha256, size_bytes, mtime_ns, read_at_ns,
-               reread, detail, stamps {other_names})
+               compared, detail, stamps {other_names})
 ),
 locked AS MATERIALIZED (
     SELECT a.{id} AS row_id, a.{type}::text AS artifact_type, a.{path}::text AS path_now,
            {typeof}(a.{metadata}) AS typeof, {old_blake3} AS old_blake3_json,
-           a.{metadata} ->> 'file_sha256' AS old_hash,
+           a.{metadata} ->> 'file_sha256' AS old_hash, {known_hash} AS known_hash,
            a.{metadata} -> 'file_sha256' AS old_hash_json,
            a.{metadata} -> 'file_size_bytes' AS old_size_json,
            a.{metadata} -> 'file_sha256_computed_at' AS old_marker_json,
@@ -66,6 +84,7 @@ locked AS MATERIALIZED (
     ORDER BY a.{id}
     FOR NO KEY UPDATE OF a SKIP LOCKED
 ),
+{met}
 judged AS MATERIALIZED (
     -- First what every row is looked at for, several times: taking a row apart costs by the column.
     SELECT CASE
@@ -75,27 +94,30 @@ judged AS MATERIALIZED (
                         WHEN %(locked_rows_fail)s::boolean THEN 'write_refused'
                         ELSE 'locked' END
                WHEN l.path_now IS DISTINCT FROM i.path THEN 'moved'
-               WHEN l.old_marker IS DISTINCT FROM i.marker THEN 'fresh'
+               WHEN l.old_marker IS DISTINCT FROM i.marker THEN
+                   CASE WHEN l.old_marker IS NULL THEN 'moved' ELSE 'fresh' END
                WHEN l.typeof <> 'object' THEN 'bad_metadata'
                WHEN i.verdict = 'prechecked' THEN
                    CASE WHEN lower(l.old_hash) = encode(i.sha256, 'hex') THEN 'prechecked'
                         ELSE 'moved' END
                WHEN i.verdict <> 'hashed' THEN i.verdict
-               WHEN l.old_hash IS NULL THEN 'hashed'
-               WHEN lower(l.old_hash) = encode(i.sha256, 'hex') THEN 'confirmed'
-               WHEN i.reread THEN 'drifted'
-               ELSE 'moved'  -- the stored hash changed since the read: read again, and twice
+               WHEN coalesce(l.old_hash, l.known_hash) IS NULL
+                    OR lower(coalesce(l.old_hash, l.known_hash)) = encode(i.sha256, 'hex') THEN
+                   CASE WHEN i.detail IS NOT NULL THEN 'write_refused'
+                        WHEN l.old_hash IS NULL THEN 'hashed'
+                        ELSE 'confirmed' END
+               -- The second read was made for the hash that is there: else read again, and twice.
+               WHEN coalesce(l.old_hash, l.known_hash) = i.compared THEN 'drifted'
+               ELSE 'moved'
            END AS outcome,
-           i.range_no, i.size_bytes,
-           NOT (%(sweep)s::boolean AND EXISTS (
-               SELECT FROM fasthash.journal j
-               WHERE j.run_id = %(run_id)s AND j.row_id = i.row_id::text)) AS first_met,
+           i.range_no, i.size_bytes, {first_met} AS first_met,
            i.row_id, i.sha256, i.read_at_ns, i.stamps, i.path, i.mtime_ns, i.detail {others},
-           l.artifact_type, l.old_hash, l.old_marker,
+           l.artifact_type, l.old_hash, l.known_hash, l.old_marker,
            l.old_hash_json, l.old_size_json, l.old_marker_json, l.old_blake3_json,
            {new_marker} AS new_marker
     FROM input i
     LEFT JOIN locked l ON l.row_id = i.row_id
+    {met_join}
 ),
 patched AS MATERIALIZED (
     SELECT j.row_id,
@@ -107,41 +129,46 @@ patched AS MATERIALIZED (
                                         'file_sha256_computed_at', j.new_marker) END
            {new_blake3} AS patch,
            j.range_no, j.first_met, j.size_bytes, j.read_at_ns, j.sha256, j.stamps, j.old_hash,
-           j.old_hash_json, j.old_size_json, j.old_marker_json, j.old_blake3_json, {xxh3} AS xxh3
+           j.known_hash, j.old_hash_json, j.old_size_json, j.old_marker_json, j.old_blake3_json,
+           j.path, j.new_marker, {xxh3} AS xxh3, {is_news} AS is_news
     FROM judged j
     WHERE j.outcome IN ('hashed', 'confirmed')
-       OR (j.outcome = 'drifted' AND %(overwrite)s::boolean)
+       OR (j.outcome = 'drifted' AND %(overwrite)s::boolean AND j.detail IS NULL)
 ),
 {write},
 journaled AS (
     INSERT INTO fasthash.journal
-        (run_id, size_bytes, at, read_at_ns, row_id, new_sha256, old_sha256, stamps, old_keys)
-    SELECT %(run_id)s, p.size_bytes, clock_timestamp(), p.read_at_ns, p.row_id::text, p.sha256,
+        (run_id, size_bytes, at, read_at_ns, path_hash, row_id, new_sha256, old_sha256, stamps,
+         xxh3, old_keys)
+    SELECT %(run_id)s, p.size_bytes, clock_timestamp(), p.read_at_ns,
+           hashtextextended(p.path COLLATE "C", 0), p.row_id::text, p.sha256,
            CASE WHEN p.old_hash ~ '^[0-9a-fA-F]{{64}}$' THEN decode(p.old_hash, 'hex') END,
-           p.stamps,
+           p.stamps, p.xxh3,
            CASE WHEN coalesce(p.old_hash_json, p.old_size_json, p.old_marker_json) IS NOT NULL
+                     OR p.known_hash IS NOT NULL
                 THEN jsonb_strip_nulls(jsonb_build_object(
                     'file_sha256', p.old_hash_json, 'file_size_bytes', p.old_size_json,
                     'file_sha256_computed_at', p.old_marker_json,
                     'file_blake3', p.old_blake3_json)) END
     FROM patched p
+    WHERE p.is_news
 ),
-{remembered}
+{beside}
 residual_rows AS (
     INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
     SELECT %(run_id)s, j.row_id::text,
            coalesce(j.artifact_type, (SELECT c.artifact_type FROM fasthash.checkpoint c
                                       WHERE c.run_id = %(run_id)s AND c.range_no = j.range_no)),
            j.path, j.outcome,
-           CASE j.outcome WHEN 'write_refused' THEN 'another session has locked the row'
-                          ELSE j.detail END
+           CASE WHEN j.outcome = 'write_refused' AND j.detail IS NULL
+                THEN 'another session has locked the row' ELSE j.detail END
     FROM judged j
     WHERE j.outcome NOT IN ('gone', 'moved', 'locked', 'fresh', 'hashed', 'confirmed',
                             'prechecked', 'drifted')
     ON CONFLICT DO NOTHING
 )
 SELECT j.range_no, j.outcome, count(*) AS n, coalesce(sum(j.size_bytes), 0)::bigint AS bytes,
-       NULL::jsonb AS drift
+       NULL::jsonb AS facts
 FROM judged j
 WHERE j.first_met
 GROUP BY j.range_no, j.outcome
@@ -153,19 +180,62 @@ GROUP BY p.range_no
 UNION ALL
 SELECT j.range_no, 'drift', 1, j.size_bytes,
        jsonb_build_object('row_id', j.row_id::text, 'artifact_type', j.artifact_type,
-                          'path', j.path, 'old_hash', j.old_hash, 'old_marker', j.old_marker,
+                          'path', j.path, 'old_hash', coalesce(j.old_hash, j.known_hash),
+                          'was_lost', j.old_hash IS NULL, 'old_marker', j.old_marker,
                           'old_size', j.old_size_json, 'new_hash', encode(j.sha256, 'hex'),
                           'new_size', j.size_bytes, 'mtime_ns', j.mtime_ns,
-                          'ctime_ns', {ctime_ns},
-                          'stamps', (SELECT jsonb_build_object('size_bytes', f.size_bytes,
-                                         'mtime_ns', f.mtime_ns, 'ctime_ns', f.ctime_ns)
-                                     FROM fasthash.file_state f
-                                     WHERE f.row_id = j.row_id::text
-                                       AND f.catalog_no = %(catalog_no)s
-                                       AND {known_marker} = j.old_marker))
+                          'ctime_ns', {ctime_ns}, 'refused', j.detail,
+                          'stamps', {known_stamps})
 FROM judged j
 WHERE j.outcome = 'drifted'
-{called}
+{written_rows}
+
+-- name: written_rows
+-- Fragment: rows that do not hold what they were given: a trigger skipped or changed the update.
+UNION ALL
+SELECT p.range_no, 'refused', 1, 0, jsonb_build_object('row_id', p.row_id::text)
+FROM patched p
+LEFT JOIN written w ON w.row_id = p.row_id
+WHERE w.holds IS NOT TRUE
+
+-- name: patched_rows
+-- Fragment: rows that are looked at again after the statement, with what they have to hold then.
+UNION ALL
+SELECT p.range_no, 'patched', 1, 0,
+       jsonb_build_object('row_id', p.row_id::text, 'sha256', encode(p.sha256, 'hex'),
+                          'size_bytes', p.size_bytes, 'marker', p.new_marker)
+FROM patched p
+
+-- name: called
+-- Fragment: a SELECT in a WITH clause runs only if something reads it.
+UNION ALL
+SELECT 0, 'called', count(*), 0, NULL FROM written
+
+-- name: holds
+-- Fragment: whether a row holds what it was given. (As text: a cast of json to jsonb may fail.)
+lower(a.{metadata} ->> 'file_sha256') = encode(p.sha256, 'hex')
+AND a.{metadata} ->> 'file_size_bytes' = p.size_bytes::text
+AND a.{metadata} ->> 'file_sha256_computed_at' = p.{marker_column}
+
+-- name: not_held
+-- Rows that do not hold what they were given: a trigger or the site's function changed it back.
+SELECT p.row_id
+FROM unnest(%(row_id)s::text[], %(sha256)s::bytea[], %(size_bytes)s::bigint[], %(marker)s::text[])
+     AS p (row_id, sha256, size_bytes, marker)
+LEFT JOIN {catalog} a ON a.{id} = p.row_id::{id_type}
+WHERE ({holds}) IS NOT TRUE
+
+-- name: has_triggers
+-- Whether anything may change a row after the statement that writes it has returned it.
+SELECT EXISTS (
+    SELECT FROM pg_trigger t
+    WHERE t.tgrelid IN (SELECT %(table_oid)s::bigint::oid
+                        UNION ALL
+                        SELECT p.relid::oid
+                        FROM pg_partition_tree(%(table_oid)s::bigint::oid::regclass) p)
+      AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+      AND (t.tgtype & 16) = 16 AND (t.tgtype & 2) = 0
+) AS found
 
 -- name: marker_text
 -- Fragment: the marker that is made of a time in nanoseconds.
@@ -196,38 +266,97 @@ a.{metadata} -> 'file_blake3'
 -- Fragment: the BLAKE3 among the keys that are written.
 || jsonb_build_object('file_blake3', encode(j.blake3, 'hex'))
 
--- name: remember
--- Fragment: what the files looked like, for pre-checks and for telling rot from change; and that
--- this run has met the rows, whatever the clocks say.
-remembered AS (
-    INSERT INTO fasthash.file_state AS f
-        (catalog_no, run_id, checked_at, read_at_ns, size_bytes, mtime_ns, ctime_ns, device,
-         inode, row_id, xxh3)
-    SELECT %(catalog_no)s, %(run_id)s, clock_timestamp(), p.read_at_ns, p.size_bytes, {mtime_ns},
-           {ctime_ns}, {device}, {inode}, p.row_id::text, p.xxh3
-    FROM patched p
-    ON CONFLICT (row_id, catalog_no) DO UPDATE
-    SET run_id = excluded.run_id, checked_at = excluded.checked_at,
-        read_at_ns = excluded.read_at_ns, size_bytes = excluded.size_bytes,
-        mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, device = excluded.device,
-        inode = excluded.inode, xxh3 = excluded.xxh3
+-- name: known_hash
+-- Fragment: the last hash that fasthash wrote for a row that has none any more, if it is still about
+-- the same path. Looked up by key, whatever the statistics say.
+CASE WHEN a.{metadata} ->> 'file_sha256' IS NULL THEN
+    (SELECT encode(f.sha256, 'hex')
+     FROM fasthash.file_state f
+     WHERE f.row_id = a.{id}::text COLLATE "C" AND f.catalog_no = %(catalog_no)s
+       AND f.path_hash = hashtextextended(a.{path}::text COLLATE "C", 0)) END
+
+-- name: known_stamps
+-- Fragment: what the file looked like when the old hash was made.
+(SELECT jsonb_build_object('size_bytes', f.size_bytes, 'mtime_ns', {mtime_ns},
+                           'ctime_ns', {ctime_ns})
+ FROM fasthash.file_state f
+ WHERE f.row_id = j.row_id::text COLLATE "C" AND f.catalog_no = %(catalog_no)s
+   AND f.stamps IS NOT NULL
+   AND encode(f.sha256, 'hex') = lower(coalesce(j.old_hash, j.known_hash)))
+
+-- name: is_news
+-- Fragment: whether a scrub found more than what is known. All but the device's number counts, for
+-- that may be another one after every boot; and a stamp that was too young to be trusted is news
+-- when it is old enough.
+(j.outcome <> 'confirmed'
+ OR (SELECT f.sha256 = j.sha256 AND f.size_bytes = j.size_bytes
+            AND f.path_hash = hashtextextended(j.path COLLATE "C", 0)
+            AND substr(f.stamps, 1, 16) = substr(j.stamps, 1, 16)
+            AND substr(f.stamps, 25) = substr(j.stamps, 25)
+            AND ({xxh3} IS NULL OR f.xxh3 = {xxh3})
+            AND (f.read_at_ns - greatest({known_mtime_ns}, {known_ctime_ns}) >= 2000000000
+                 OR j.read_at_ns - greatest({known_mtime_ns}, {known_ctime_ns}) < 2000000000)
+     FROM fasthash.file_state f
+     WHERE f.row_id = j.row_id::text COLLATE "C" AND f.catalog_no = %(catalog_no)s) IS NOT TRUE)
+
+-- name: met
+-- Fragment: rows of these ranges that the run has counted before.
+met AS MATERIALIZED (
+    SELECT c.range_no, m.row_id
+    FROM fasthash.checkpoint c, unnest(c.met_ids) AS m (row_id)
+    WHERE c.run_id = %(run_id)s AND c.range_no IN (SELECT i.range_no FROM input i)
 ),
--- A held drift whose file has its old content again is settled.
+
+-- name: met_join
+-- Fragment: whether a row is one of them.
+LEFT JOIN met m ON m.range_no = i.range_no AND m.row_id = i.row_id::text COLLATE "C"
+
+-- name: beside_backfill
+-- Fragment: rows that are counted, and that nothing else tells of.
+noted AS (
+    INSERT INTO fasthash.met (run_id, row_ids)
+    SELECT %(run_id)s, array_agg(j.row_id::text)
+    FROM judged j
+    WHERE j.outcome IN ('fresh', 'prechecked')
+    HAVING count(*) > 0
+),
+
+-- name: beside_scrub
+-- Fragment: rows that come again, and rows whose file is bad.
+left_over AS (
+    INSERT INTO fasthash.left_over (run_id, row_id)
+    SELECT %(run_id)s, j.row_id::text
+    FROM judged j
+    WHERE j.outcome IN ('moved', 'locked')
+),
+spoiled AS (
+    INSERT INTO fasthash.bad_row (catalog_no, row_id, run_id)
+    SELECT %(catalog_no)s, j.row_id::text, %(run_id)s
+    FROM judged j
+    WHERE j.outcome NOT IN ('gone', 'moved', 'locked', 'fresh', 'hashed', 'confirmed',
+                            'prechecked', 'drifted')
+    ON CONFLICT DO NOTHING
+),
+
+-- name: cured
+-- Fragment: rows whose file is good again. They are found by key, whatever the statistics say; a drift
+-- of them that waits is settled.
+cured AS (
+    DELETE FROM fasthash.bad_row b
+    WHERE b.ctid = ANY (ARRAY(
+        SELECT (SELECT k.ctid FROM fasthash.bad_row k
+                WHERE k.catalog_no = %(catalog_no)s AND k.row_id = j.row_id::text COLLATE "C")
+        FROM judged j
+        WHERE j.outcome IN ('hashed', 'confirmed')))
+    RETURNING b.row_id
+),
 healed AS (
     UPDATE fasthash.drift d
     SET resolution = 'superseded', resolved_at = clock_timestamp(),
         comment = 'the file has the stored hash again'
-    FROM judged j, fasthash.run r, fasthash.catalog c
-    WHERE j.outcome = 'confirmed' AND d.row_id = j.row_id::text AND d.resolution = 'open'
+    FROM cured b, fasthash.run r, fasthash.catalog c
+    WHERE d.row_id = b.row_id AND d.resolution = 'open'
       AND r.run_id = d.run_id AND c.catalog_no = %(catalog_no)s AND c.name = r.catalog
-),
-checked AS (
-    INSERT INTO fasthash.file_state AS f (catalog_no, run_id, checked_at, row_id)
-    SELECT %(catalog_no)s, %(run_id)s, clock_timestamp(), j.row_id::text
-    FROM judged j
-    WHERE j.outcome = 'prechecked'
-    ON CONFLICT (row_id, catalog_no) DO UPDATE
-    SET run_id = excluded.run_id, checked_at = excluded.checked_at
 ),
 
 -- name: write_jsonb
@@ -237,6 +366,7 @@ written AS (
     SET {metadata} = coalesce(a.{metadata}, '{{}}'::jsonb) || p.patch
     FROM patched p
     WHERE a.{id} = p.row_id
+    RETURNING p.row_id, {holds} AS holds
 )
 
 -- name: write_json
@@ -254,6 +384,7 @@ written AS (
               FROM json_each(p.patch::json) WITH ORDINALITY AS f (key, value, n)) k)
     FROM patched p
     WHERE a.{id} = p.row_id
+    RETURNING p.row_id, {holds} AS holds
 )
 
 -- name: write_by_function
@@ -265,37 +396,51 @@ written AS (
     HAVING count(*) > 0
 )
 
--- name: called
--- Fragment: a SELECT in a WITH clause runs only if something reads it.
-UNION ALL
-SELECT 0, 'called', count(*), 0, NULL FROM written
-
--- name: unwritten
--- After the site's own update: rows that do not hold what they were given.
-SELECT count(*) AS n
-FROM unnest(%(row_id)s::text[]::{id_type}[], %(sha256)s::text[]) AS w (row_id, sha256)
-JOIN {catalog} a ON a.{id} = w.row_id
-WHERE lower(a.{metadata} ->> 'file_sha256') IS DISTINCT FROM w.sha256
-
 -- name: add_drift
 -- A drift, in the transaction that overwrites or holds the hash. One that was held open before is
--- settled by it. The catalog's row is locked: nobody else adds a drift of it now.
+-- settled by it; a row whose hash stays is known to be bad from here on. The catalog's row is locked:
+-- nobody else adds a drift of it now.
 WITH before AS (
     UPDATE fasthash.drift d
     SET resolution = 'superseded', resolved_at = clock_timestamp()
     FROM fasthash.run r, fasthash.run ours
     WHERE d.row_id = %(row_id)s AND d.resolution = 'open' AND r.run_id = d.run_id
       AND ours.run_id = %(run_id)s AND r.catalog = ours.catalog
+),
+spoiled AS (
+    INSERT INTO fasthash.bad_row (catalog_no, row_id, run_id)
+    SELECT %(catalog_no)s, %(row_id)s, %(run_id)s WHERE %(resolution)s = 'open'
+    ON CONFLICT DO NOTHING
+),
+cured AS (
+    DELETE FROM fasthash.bad_row b
+    WHERE b.catalog_no = %(catalog_no)s AND b.row_id = %(row_id)s AND %(resolution)s <> 'open'
 )
 INSERT INTO fasthash.drift
-    (run_id, row_id, artifact_type, path, kind, old_hash, new_sha256, old_size_bytes,
-     new_size_bytes, file_mtime, file_ctime, old_mtime, old_ctime, old_marker, resolution)
-VALUES (%(run_id)s, %(row_id)s, %(artifact_type)s, %(path)s, %(kind)s, %(old_hash)s,
-        decode(%(new_hash)s, 'hex'), %(old_size)s, %(new_size)s,
+    (run_id, holder_id, row_id, artifact_type, path, kind, old_hash, was_lost, new_sha256,
+     old_size_bytes, new_size_bytes, file_mtime, file_ctime, old_mtime, old_ctime, old_marker,
+     resolution, comment, is_logged)
+VALUES (%(run_id)s, %(holder_id)s, %(row_id)s, %(artifact_type)s, %(path)s, %(kind)s,
+        %(old_hash)s, %(was_lost)s, decode(%(new_hash)s, 'hex'), %(old_size)s, %(new_size)s,
         to_timestamp(%(mtime_ns)s::bigint / 1000 / 1e6),
         to_timestamp(%(ctime_ns)s::bigint / 1000 / 1e6),
         to_timestamp(%(old_mtime_ns)s::bigint / 1000 / 1e6),
-        to_timestamp(%(old_ctime_ns)s::bigint / 1000 / 1e6), %(old_marker)s, %(resolution)s)
+        to_timestamp(%(old_ctime_ns)s::bigint / 1000 / 1e6), %(old_marker)s, %(resolution)s,
+        %(refused)s, false)
+
+-- name: unlogged_drifts
+-- Drifts of a run that no log line has told of yet: those that one coordinator found, or all.
+SELECT d.drift_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash, d.was_lost,
+       encode(d.new_sha256, 'hex') AS new_hash, d.old_size_bytes, d.new_size_bytes, d.file_mtime,
+       d.file_ctime, d.old_mtime, d.old_ctime, d.old_marker, d.resolution, d.run_id
+FROM fasthash.drift d
+WHERE d.run_id = ANY (%(run_ids)s::bigint[]) AND NOT d.is_logged
+  AND (%(holder_id)s::integer IS NULL OR d.holder_id = %(holder_id)s)
+ORDER BY d.drift_id
+
+-- name: note_logged
+-- A log line has told of these.
+UPDATE fasthash.drift d SET is_logged = true WHERE d.drift_id = ANY (%(drift_ids)s::bigint[])
 
 -- name: add_counts
 -- The counts of the batch, a row a range: same transaction as the rows they count.

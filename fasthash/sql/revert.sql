@@ -42,6 +42,7 @@ judged AS MATERIALIZED (
            CASE WHEN l.row_id IS NULL THEN
                     CASE WHEN EXISTS (SELECT FROM {catalog} a WHERE a.{id} = i.row_id)
                          THEN 'locked' ELSE 'gone' END
+                WHEN i.row_id::text = ANY (%(refused)s::text[]) THEN 'refused'
                 WHEN lower(l.now ->> 'file_sha256') = i.new_sha256
                      AND l.now ->> 'file_size_bytes' = i.size_bytes::text
                      AND l.now ->> 'file_sha256_computed_at' = i.marker THEN 'reverted'
@@ -54,6 +55,7 @@ written AS (
     SET {metadata} = {put_back}
     FROM judged j
     WHERE a.{id} = j.row_id AND j.outcome = 'reverted' AND NOT %(dry_run)s::boolean
+    RETURNING j.row_id, {is_back} AS is_back
 ),
 journaled AS (
     INSERT INTO fasthash.journal (run_id, size_bytes, at, row_id, new_sha256, old_sha256, old_keys)
@@ -70,7 +72,28 @@ journaled AS (
     FROM judged j
     WHERE j.outcome = 'reverted' AND NOT %(dry_run)s::boolean
 )
-SELECT j.outcome, count(*) AS n FROM judged j GROUP BY j.outcome
+SELECT j.outcome, count(*) AS n, array_agg(j.row_id::text) AS row_ids
+FROM judged j
+GROUP BY j.outcome
+UNION ALL
+SELECT 'not_back', count(*), array_agg(j.row_id::text)
+FROM judged j
+LEFT JOIN written w ON w.row_id = j.row_id
+WHERE j.outcome = 'reverted' AND w.is_back IS NOT TRUE AND NOT %(dry_run)s::boolean
+
+-- name: is_back
+-- Fragment: whether a row holds what was put back.
+a.{metadata} ->> 'file_sha256' IS NOT DISTINCT FROM j.old_keys ->> 'file_sha256'
+AND a.{metadata} ->> 'file_size_bytes' IS NOT DISTINCT FROM j.old_keys ->> 'file_size_bytes'
+AND a.{metadata} ->> 'file_sha256_computed_at'
+    IS NOT DISTINCT FROM j.old_keys ->> 'file_sha256_computed_at'
+
+-- name: not_back
+-- Rows that do not hold what was put back, once every trigger has had its say.
+SELECT j.row_id
+FROM unnest(%(row_id)s::text[], %(old_keys)s::jsonb[]) AS j (row_id, old_keys)
+LEFT JOIN {catalog} a ON a.{id} = j.row_id::{id_type}
+WHERE j.row_id = ANY (%(back)s::text[]) AND ({is_back}) IS NOT TRUE
 
 -- name: put_back_jsonb
 -- Fragment: without the keys that were written, and with what was there before.

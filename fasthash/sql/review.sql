@@ -1,7 +1,7 @@
 -- name: chosen_drifts
 -- Drifts that somebody is to decide about: some by number, or all that match.
 SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash,
-       encode(d.new_sha256, 'hex') AS new_hash, d.resolution
+       encode(d.new_sha256, 'hex') AS new_hash, d.was_lost, d.resolution
 FROM fasthash.drift d
 JOIN fasthash.run r ON r.run_id = d.run_id
 WHERE r.catalog = %(catalog)s
@@ -25,15 +25,19 @@ WITH decided AS (
       AND EXISTS (
           SELECT FROM {catalog} a
           WHERE a.{id} = %(row_id)s::text::{id_type} AND a.{path}::text = %(path)s
-            AND a.{metadata} ->> 'file_sha256' = %(old_hash)s
+            AND a.{metadata} ->> 'file_sha256' IS NOT DISTINCT FROM
+                CASE WHEN d.was_lost THEN NULL ELSE d.old_hash END
           FOR NO KEY UPDATE)
-    RETURNING d.drift_id
+    RETURNING d.drift_id, d.run_id
 ),
 patched AS MATERIALIZED (
-    SELECT a.{id} AS row_id, a.{metadata} -> 'file_sha256' AS old_hash_json,
+    SELECT a.{id} AS row_id, a.{metadata} ->> 'file_sha256' AS old_hash,
+           a.{metadata} -> 'file_sha256' AS old_hash_json,
            a.{metadata} -> 'file_size_bytes' AS old_size_json,
            a.{metadata} -> 'file_sha256_computed_at' AS old_marker_json,
            a.{metadata} -> 'file_blake3' AS old_blake3_json,
+           %(sha256)s::bytea AS sha256, %(size_bytes)s::bigint AS size_bytes,
+           {new_marker} AS new_marker,
            jsonb_build_object('file_sha256', encode(%(sha256)s, 'hex'),
                               'file_size_bytes', %(size_bytes)s::bigint,
                               'file_sha256_computed_at', {new_marker})
@@ -45,35 +49,33 @@ patched AS MATERIALIZED (
 {write},
 journaled AS (
     INSERT INTO fasthash.journal
-        (run_id, size_bytes, at, read_at_ns, row_id, new_sha256, stamps, old_sha256, old_keys)
-    SELECT %(run_id)s, %(size_bytes)s, clock_timestamp(), %(read_at_ns)s, p.row_id::text,
-           %(sha256)s, %(stamps)s,
-           CASE WHEN %(old_hash)s ~ '^[0-9a-fA-F]{{64}}$' THEN decode(%(old_hash)s, 'hex') END,
+        (run_id, size_bytes, at, read_at_ns, path_hash, row_id, new_sha256, stamps, old_sha256,
+         old_keys)
+    SELECT %(run_id)s, p.size_bytes, clock_timestamp(), %(read_at_ns)s,
+           hashtextextended(%(path)s::text COLLATE "C", 0), p.row_id::text, p.sha256, %(stamps)s,
+           CASE WHEN p.old_hash ~ '^[0-9a-fA-F]{{64}}$' THEN decode(p.old_hash, 'hex') END,
            jsonb_strip_nulls(jsonb_build_object(
                'file_sha256', p.old_hash_json, 'file_size_bytes', p.old_size_json,
                'file_sha256_computed_at', p.old_marker_json, 'file_blake3', p.old_blake3_json))
     FROM patched p
 ),
-remembered AS (
-    INSERT INTO fasthash.file_state
-        (catalog_no, run_id, checked_at, read_at_ns, size_bytes, mtime_ns, ctime_ns, device,
-         inode, row_id)
-    SELECT %(catalog_no)s, %(run_id)s, clock_timestamp(), %(read_at_ns)s, %(size_bytes)s,
-           {mtime_ns}, {ctime_ns}, {device}, {inode}, p.row_id::text
-    FROM patched p
-    ON CONFLICT (row_id, catalog_no) DO UPDATE
-    SET run_id = excluded.run_id, checked_at = excluded.checked_at,
-        read_at_ns = excluded.read_at_ns, size_bytes = excluded.size_bytes,
-        mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, device = excluded.device,
-        inode = excluded.inode, xxh3 = NULL
+cured AS (
+    DELETE FROM fasthash.bad_row b
+    USING decided
+    WHERE b.catalog_no = %(catalog_no)s AND b.row_id = %(row_id)s
+),
+-- The next run takes over what a run of long ago has journaled now.
+unfolded AS (
+    UPDATE fasthash.run r
+    SET unfolded_since = least(coalesce(r.unfolded_since, statement_timestamp()),
+                               statement_timestamp())
+    FROM decided
+    WHERE r.run_id = decided.run_id
 )
-SELECT count(*) AS n FROM patched
-{called}
-
--- name: called
--- Fragment: a SELECT in a WITH clause runs only if something reads it.
-UNION ALL
-SELECT 0 * count(*) FROM written
+SELECT p.row_id::text AS row_id, encode(p.sha256, 'hex') AS sha256, p.size_bytes,
+       p.new_marker AS marker, {holds} AS holds
+FROM patched p
+LEFT JOIN written w ON {joined}
 
 -- name: reject
 -- The stored hash stays.

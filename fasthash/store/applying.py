@@ -1,7 +1,8 @@
-"""Judges and writes the results of a batch: one statement, and one more for some drifts."""
+"""Judges and writes the results of a batch: one statement, one more for some drifts, and a look."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -19,7 +20,7 @@ from fasthash.store.session import Connection
 _USUALLY = {
     "marker": None,
     "verdict": "hashed",
-    "reread": False,
+    "compared": None,
     "detail": None,
     "stamps": None,
     "blake3": None,
@@ -37,8 +38,24 @@ _FAILED = frozenset(
 )
 
 
-class UpdateFunctionError(Exception):
-    """The site's update function returned without writing what it was given."""
+# Why a row is not written that nobody has locked.
+REFUSED = (
+    "the row did not take what was written: a trigger or a rule of the catalog changed it back"
+)
+REFUSED_BY_FUNCTION = "the update function did not write what it was given"
+
+
+class RowsRefused(Exception):
+    """Rows do not hold what they were given, so that nothing of the transaction may count.
+
+    `row_ids` are theirs, as text, and `detail` says who was in the way: they are to be marked as
+    refused, and the batch done again.
+    """
+
+    def __init__(self, row_ids: frozenset[str], detail: str) -> None:
+        super().__init__(detail)
+        self.row_ids = row_ids
+        self.detail = detail
 
 
 @dataclass(slots=True)
@@ -51,6 +68,19 @@ class Tally:
     left_over: list[Part] = field(default_factory=list)
     moved: int = 0
     locked: int = 0
+    refused: set[str] = field(default_factory=set)
+    patched: list[dict[str, Any]] = field(default_factory=list)  # where they are looked at again
+
+    def take(self, range_no: int, what: str, rows: int, size_bytes: int, facts: Any) -> None:
+        """Takes a line of what the statement reports."""
+        if what == "drift":
+            self.drifts.append(facts)
+        elif what == "refused":
+            self.refused.add(facts["row_id"])
+        elif what == "patched":
+            self.patched.append(facts)
+        elif what != "called":
+            self.add(range_no, what, rows, size_bytes)
 
     def add(self, range_no: int, outcome: str, rows: int, size_bytes: int) -> None:
         """Counts rows of one outcome as the statement reports them."""
@@ -73,9 +103,10 @@ class Tally:
 class Target:
     """Where results go and how.
 
-    `policy` says which drifts are overwritten, as `drift.is_overwritten` knows it; `remembers`
-    whether what the files look like is kept for looking up; `blake3` and `xxh3` which digests are
-    made beside the SHA-256: the first is written, the second kept.
+    `policy` says which drifts are overwritten, as `drift.is_overwritten` knows it; `is_scrub` that
+    what is only confirmed is no news, and which rows are bad is kept; `has_history` that the ledger
+    may know hashes that rows have lost; `blake3` and `xxh3` which digests are made beside the
+    SHA-256: the first is written, the second kept.
     """
 
     catalog: Catalog
@@ -83,7 +114,8 @@ class Target:
     holder_id: int
     policy: str
     catalog_no: int = 0
-    remembers: bool = False
+    is_scrub: bool = False
+    has_history: bool = False
     blake3: bool = False
     xxh3: bool = False
 
@@ -94,19 +126,23 @@ class Target:
 
 
 def apply_rows(
-    connection: Connection, target: Target, columns: dict[str, Any], tally: Tally
+    connection: Connection, target: Target, columns: dict[str, Any], tally: Tally, *, sweep: bool
 ) -> None:
-    """One statement for all, and one more for the drifts that are to be overwritten."""
-    hashed = [
-        (row_id, sha256)
-        for row_id, sha256, verdict in zip(
-            columns["row_id"], columns["sha256"], columns["verdict"], strict=True
-        )
-        if verdict == Verdict.HASHED
-    ]
+    """One statement for all, and one more for the drifts that are to be overwritten.
+
+    Args:
+        columns: the fields of the results, by name.
+        tally: what it comes to is added there.
+        sweep: some rows may have been counted before.
+
+    Raises:
+        RowsRefused: some do not hold what they were given.
+    """
+    looks = target.catalog.update_function is not None or has_triggers(connection, target.catalog)
     # Without stamps to look up, what becomes of a drift is known before it is found.
     at_once = target.policy == "overwrite"
-    _execute(connection, target, columns, tally, overwrite=at_once)
+    how = Statement(target, sweep, looks)
+    _execute(connection, how, columns, tally, overwrite=at_once)
     places = {row_id: place for place, row_id in enumerate(columns["row_id"])}
     tally.drifts.sort(key=lambda found: places[found["row_id"]])
     for evidence in tally.drifts:
@@ -118,18 +154,53 @@ def apply_rows(
             for name, values in columns.items()
         }
         again = Tally()
-        _execute(connection, target, some, again, overwrite=True)
+        _execute(connection, how, some, again, overwrite=True)
         for range_no, counts in again.counts.items():
             tally.counts[range_no] += Counts(updated=counts.updated)
+        tally.refused |= again.refused
+        tally.patched += again.patched
+    by_whom = REFUSED if target.catalog.update_function is None else REFUSED_BY_FUNCTION
+    if looks and tally.patched and not tally.refused:
+        tally.refused |= not_held(connection, target.catalog, tally.patched)
+    if tally.refused:
+        raise RowsRefused(frozenset(tally.refused), by_whom)
     for evidence in tally.drifts:
-        connection.execute(query("result", "add_drift"), {"run_id": target.run_id, **evidence})
-    if target.catalog.update_function is not None:
-        _check_written(connection, target, hashed, tally)
+        key = {
+            "run_id": target.run_id,
+            "holder_id": target.holder_id,
+            "catalog_no": target.catalog_no,
+        }
+        connection.execute(query("result", "add_drift"), {**key, **evidence})
+
+
+def has_triggers(connection: Connection, catalog: Catalog) -> bool:
+    """Whether anything may change a row of a catalog after a statement has written it."""
+    key = {"table_oid": catalog.table_oid}
+    row = connection.execute(query("result", "has_triggers"), key).fetchone()
+    return bool(row and row["found"])
+
+
+def not_held(
+    connection: Connection, catalog: Catalog, patched: Sequence[dict[str, Any]]
+) -> set[str]:
+    """Rows that do not hold what they were given, once every trigger has had its say."""
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    held = catalog.query("result", "holds", marker_column=sql.SQL("marker"))
+    found = connection.execute(
+        catalog.query("result", "not_held", holds=held),
+        {
+            "row_id": [p["row_id"] for p in patched],
+            "sha256": [bytes.fromhex(p["sha256"]) for p in patched],
+            "size_bytes": [p["size_bytes"] for p in patched],
+            "marker": [p["marker"] for p in patched],
+        },
+    )
+    return {row["row_id"] for row in found}
 
 
 def _execute(
     connection: Connection,
-    target: Target,
+    how: Statement,
     columns: dict[str, Any],
     tally: Tally,
     *,
@@ -137,55 +208,79 @@ def _execute(
 ) -> None:
     parameters = {
         **columns,
-        "run_id": target.run_id,
-        "catalog_no": target.catalog_no,
+        "run_id": how.target.run_id,
+        "catalog_no": how.target.catalog_no,
         "overwrite": overwrite,
     }
     for name, usual in _USUALLY.items():
         if all(value == usual for value in columns[name]):
             parameters[name] = []  # the statement fills in the usual value
     with connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute(_apply_statement(target), parameters)
-        for range_no, outcome, count, size_bytes, evidence in cursor:
-            if outcome == "drift":
-                tally.drifts.append(evidence)
-            elif outcome != "called":
-                tally.add(range_no, outcome, count, size_bytes)
+        cursor.execute(_statement(how), parameters)
+        for line in cursor:
+            tally.take(*line)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Which form of the statement is wanted."""
+
+    target: Target
+    sweep: bool
+    looks: bool
 
 
 @cache
-def _apply_statement(target: Target) -> sql.Composed:
-    catalog = target.catalog
+def _statement(how: Statement) -> sql.Composed:
+    target, catalog = how.target, how.target.catalog
     if catalog.update_function is not None:
-        write = query(
-            "result",
-            "write_by_function",
-            update_function=identifier(*catalog.update_function),
-        )
-        called: sql.Composable = query("result", "called")
+        name = identifier(*catalog.update_function)
+        write = query("result", "write_by_function", update_function=name)
+        reported: sql.Composable = query("result", "called")
     else:
-        write = catalog.query("result", f"write_{catalog.metadata_type}")
-        called = EMPTY
-    of_patched = stamps(sql.SQL("p.stamps"))
+        holds = catalog.query("result", "holds", marker_column=sql.SQL("new_marker"))
+        write = catalog.query("result", f"write_{catalog.metadata_type}", holds=holds)
+        reported = query("result", "written_rows")
+    if how.looks:
+        reported = reported + sql.SQL(" ") + query("result", "patched_rows")
+    xxh3 = sql.SQL("j.xxh3") if target.other_digests else sql.SQL("NULL::bytea")
+    beside = query("result", "beside_scrub" if target.is_scrub else "beside_backfill")
+    if target.is_scrub or target.has_history:
+        beside = beside + sql.SQL(" ") + query("result", "cured")
+    known = stamps(sql.SQL("f.stamps"))
+    news: sql.Composable = sql.SQL("true")
+    if target.is_scrub:
+        known_times = {f"known_{name}": known[name] for name in ("mtime_ns", "ctime_ns")}
+        news = query("result", "is_news", xxh3=xxh3, **known_times)
+    looked_up = target.is_scrub or target.has_history
     return catalog.query(
         "result",
         "apply",
         write=write,
-        called=called,
+        written_rows=reported,
+        beside=beside,
+        is_news=news,
         new_marker=query("result", "marker_text", ns=sql.SQL("i.read_at_ns")),
-        known_marker=query("result", "marker_text", ns=sql.SQL("f.read_at_ns")),
+        known_hash=catalog.query("result", "known_hash") if looked_up else sql.SQL("NULL::text"),
+        known_stamps=query("result", "known_stamps", **_only(known, "mtime_ns", "ctime_ns")),
         old_blake3=(
             catalog.query("result", "old_blake3") if target.blake3 else sql.SQL("NULL::jsonb")
         ),
         new_blake3=query("result", "new_blake3") if target.blake3 else EMPTY,
-        remembered=(query("result", "remember", **of_patched) if target.remembers else EMPTY),
         ctime_ns=stamps(sql.SQL("j.stamps"))["ctime_ns"],
-        xxh3=sql.SQL("j.xxh3") if target.other_digests else sql.SQL("NULL::bytea"),
+        xxh3=xxh3,
+        met=query("result", "met") if how.sweep else EMPTY,
+        met_join=query("result", "met_join") if how.sweep else EMPTY,
+        first_met=sql.SQL("m.row_id IS NULL") if how.sweep else sql.SQL("true"),
         **{
             name: query("result", name) if target.other_digests else EMPTY
             for name in ("others", "other_arrays", "other_names")
         },
     )
+
+
+def _only(parts: dict[str, sql.Composable], *names: str) -> dict[str, sql.Composable]:
+    return {name: parts[name] for name in names}
 
 
 def _judge_drift(target: Target, evidence: dict[str, Any]) -> None:
@@ -195,25 +290,10 @@ def _judge_drift(target: Target, evidence: dict[str, Any]) -> None:
     known = drift.Stamps(**stamps) if stamps is not None else None
     found = drift.Stamps(evidence["new_size"], evidence["mtime_ns"], evidence["ctime_ns"])
     kind = drift.classify(evidence["old_marker"], evidence["old_size"], found, known)
-    overwritten = drift.is_overwritten(kind, target.policy)
+    overwritten = drift.is_overwritten(kind, target.policy) and evidence["refused"] is None
     evidence |= {
         "kind": kind,
         "resolution": "overwritten" if overwritten else "open",
         "old_mtime_ns": known.mtime_ns if known else None,
         "old_ctime_ns": known.ctime_ns if known else None,
     }
-
-
-def _check_written(
-    connection: Connection, target: Target, hashed: list[tuple[str, bytes]], tally: Tally
-) -> None:
-    """The site's function has to have written every hash it was given."""
-    updated = sum(c.updated for c in tally.counts.values())
-    found = connection.execute(
-        target.catalog.query("result", "unwritten"),
-        {"row_id": [h[0] for h in hashed], "sha256": [h[1].hex() for h in hashed]},
-    ).fetchone()
-    unwritten = int(found["n"]) if found else 0
-    # Rows that moved, or whose drift is held, do not hold the hash and should not.
-    if len(hashed) - unwritten < updated:
-        raise UpdateFunctionError("the update function did not write every row it was given")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from fasthash.store.catalog import Catalog
-from fasthash.store.queries import EMPTY
+from fasthash.store.queries import EMPTY, stamps
 
 _SHARES = 2**32  # a row's place in a sample is 32 bits of a hash
 
@@ -23,10 +23,10 @@ class Due:
         since: markers before it count as absent (backfill).
         started: when the run began: what is marked later is fresh (scrub).
         cutoff: markers before it are old (scrub).
-        last_scrub: the run whose residual is read again whatever its markers are (scrub).
         sample: a seed, and a share of all rows from 0 to 1.
         precheck: `off`, `stat`, `xxh3`, or `size` for no reading at all.
         blake3: whether rows need a second digest.
+        has_history: the ledger may know hashes that rows have lost.
     """
 
     kind: str = "backfill"
@@ -35,10 +35,10 @@ class Due:
     since: str | None = None
     started: str | None = None
     cutoff: str | None = None
-    last_scrub: int | None = None
     sample: tuple[str, float] | None = None
     precheck: str = "off"
     blake3: bool = False
+    has_history: bool = False
 
     @property
     def is_scrub(self) -> bool:
@@ -46,12 +46,9 @@ class Due:
         return self.kind == "scrub"
 
     @property
-    def remembers(self) -> bool:
-        """Whether what files look like is kept where it can be looked up.
-
-        A backfill leaves it in its journal, which costs a tenth of that: 0.2 us a row, not 3.
-        """
-        return self.is_scrub or self.since is not None or self.precheck != "off"
+    def looks_up(self) -> bool:
+        """Whether what earlier runs know of files is looked up."""
+        return self.is_scrub or self.has_history or self.precheck != "off"
 
     def parameters(self, catalog: Catalog) -> dict[str, object]:
         """The values that the fragments name."""
@@ -63,7 +60,6 @@ class Due:
             "since": self.since,
             "started": self.started,
             "cutoff": self.cutoff,
-            "last_scrub": self.last_scrub,
             "seed": seed,
             "share": round(share * _SHARES),
         }
@@ -72,7 +68,7 @@ class Due:
 def due(catalog: Catalog, rows: Due) -> sql.Composable:
     """Rows that the run is for."""
     if rows.is_scrub:
-        found = catalog.query("catalog", "due_scrub", known_bad=known_bad(catalog))
+        found = catalog.query("catalog", "due_scrub", is_bad=is_bad(catalog))
     else:
         found = catalog.query("catalog", "due_since" if rows.since else "due_unmarked")
     if rows.sample is not None:
@@ -80,17 +76,14 @@ def due(catalog: Catalog, rows: Due) -> sql.Composable:
     return found
 
 
-def known_bad(catalog: Catalog) -> sql.Composable:
-    """Rows whose file was found to be bad, and not good again since."""
-    return catalog.query("catalog", "known_bad")
+def is_bad(catalog: Catalog) -> sql.Composable:
+    """Whether a row's file was found to be bad, and not good again since."""
+    return catalog.query("catalog", "is_bad")
 
 
 def unmet(catalog: Catalog, rows: Due) -> sql.Composable:
-    """Rows that the run is for and has not met."""
-    found = due(catalog, rows) + sql.SQL(" ") + catalog.query("catalog", "not_met")
-    if rows.remembers:
-        found += sql.SQL(" ") + catalog.query("catalog", "not_seen")
-    return found
+    """Rows that the run is for and has no residual and no held drift of."""
+    return due(catalog, rows) + sql.SQL(" ") + catalog.query("catalog", "not_met")
 
 
 def fresh(catalog: Catalog, rows: Due) -> sql.Composable:
@@ -100,18 +93,25 @@ def fresh(catalog: Catalog, rows: Due) -> sql.Composable:
     return catalog.query("catalog", "fresh_since" if rows.since else "fresh_marked")
 
 
+def stored(catalog: Catalog, rows: Due) -> sql.Composable:
+    """The hash that a file's is compared with."""
+    if not rows.has_history:
+        return catalog.query("catalog", "stored")
+    known = catalog.query("result", "known_hash")
+    return catalog.query("catalog", "stored_or_known", known_hash=known)
+
+
 def known(catalog: Catalog, rows: Due) -> tuple[sql.Composable, sql.Composable]:
     """What is known of a row's file: the columns, and the join they need."""
     if rows.precheck == "off":
         return EMPTY, EMPTY
-    and_hash: sql.Composable = catalog.query("catalog", "and_hash", known_bad=known_bad(catalog))
+    and_hash: sql.Composable = catalog.query("catalog", "and_hash", is_bad=is_bad(catalog))
     if rows.blake3:
         and_hash = and_hash + sql.SQL(" ") + catalog.query("catalog", "and_blake3")
     if rows.precheck == "size":
         return catalog.query("catalog", "known_size", and_hash=and_hash), EMPTY
     name = "known_stamps" if rows.precheck == "stat" else "known_xxh3"
-    marker = catalog.query("result", "marker_text", ns=sql.SQL("f.read_at_ns"))
     return (
         catalog.query("catalog", name, and_hash=and_hash),
-        catalog.query("catalog", "with_state", known_marker=marker),
+        catalog.query("catalog", "with_state", **stamps(sql.SQL("f.stamps"))),
     )

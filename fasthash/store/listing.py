@@ -9,7 +9,7 @@ from psycopg import sql
 
 from fasthash.store.catalog import Catalog, of_types, type_parameters
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, Row
+from fasthash.store.session import Connection, Row, transaction
 
 FETCH_ROWS = 2_000
 
@@ -39,7 +39,9 @@ def read_journal(connection: Connection, catalog: Catalog, row_id: str) -> list[
     marker = query("result", "marker_text", ns=sql.SQL("j.read_at_ns"))
     statement = query("manifest", "journal_of", marker=marker)
     key = {"row_id": row_id, "catalog": catalog.key}
-    return connection.execute(statement, key).fetchall()
+    with transaction(connection):
+        connection.execute(query("manifest", "by_index"))
+        return connection.execute(statement, key).fetchall()
 
 
 def iterate_duplicates(connection: Connection, catalog: Catalog) -> Rows:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from psycopg import sql
+from psycopg import Rollback, sql
 from psycopg.types.json import Jsonb
 
 from fasthash.errors import ConfigError
+from fasthash.store.applying import has_triggers
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row, transaction
@@ -61,42 +63,71 @@ def revert(
 
     Yields:
         For each batch how many rows were `reverted`, or left because they are `changed` since,
-        `gone`, or `locked` by another session.
+        `gone`, `locked` by another session, or `refused` by a trigger of the catalog.
     """
     marker = query("result", "marker_text", ns=sql.SQL("j.read_at_ns"))
     # Read once, sorted once; no transaction stays open meanwhile (WITH HOLD).
     with connection.cursor(name="written", withhold=True) as written:
         written.execute(query("revert", "written_by", marker=marker), {"of": of})
         while rows := written.fetchmany(BATCH_ROWS):
-            with transaction(connection):
-                found = _put_back(connection, catalog, run_id, rows, blake3=blake3, dry_run=dry_run)
+            refused: set[str] = set()
+            while True:
+                batch = _Batch(catalog, run_id, rows, blake3, dry_run, frozenset(refused))
+                found, more = batch.put_back(connection)
+                if not more:
+                    break
+                refused |= more
             yield found
     if not dry_run:
         connection.execute(query("revert", "end_revert"), {"run_id": run_id})
 
 
-def _put_back(
-    connection: Connection,
-    catalog: Catalog,
-    run_id: int,
-    rows: Sequence[Row],
-    *,
-    blake3: bool,
-    dry_run: bool,
-) -> Counter[str]:
-    put_back = catalog.query("revert", f"put_back_{catalog.metadata_type}")
-    columns: dict[str, Any] = {
-        name: [row[name] for row in rows]
-        for name in ("row_id", "new_sha256", "size_bytes", "marker")
-    }
-    columns["old_keys"] = [None if r["old_keys"] is None else Jsonb(r["old_keys"]) for r in rows]
-    found = connection.execute(
-        catalog.query("revert", "put_back", put_back=put_back),
-        {
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Rows that are put back in one transaction, but for those that are known to refuse it."""
+
+    catalog: Catalog
+    run_id: int
+    rows: Sequence[Row]
+    blake3: bool
+    dry_run: bool
+    refused: frozenset[str]
+
+    def put_back(self, connection: Connection) -> tuple[Counter[str], set[str]]:
+        """How many rows came to what; or the rows that refused it, and then nothing was done."""
+        catalog = self.catalog
+        is_back = catalog.query("revert", "is_back")
+        columns: dict[str, Any] = {
+            name: [row[name] for row in self.rows]
+            for name in ("row_id", "new_sha256", "size_bytes", "marker")
+        }
+        columns["old_keys"] = [
+            None if r["old_keys"] is None else Jsonb(r["old_keys"]) for r in self.rows
+        ]
+        statement = catalog.query(
+            "revert",
+            "put_back",
+            put_back=catalog.query("revert", f"put_back_{catalog.metadata_type}"),
+            is_back=is_back,
+        )
+        values = {
             **columns,
-            "run_id": run_id,
-            "dry_run": dry_run,
-            "keys": [*KEYS, "file_blake3"] if blake3 else list(KEYS),
-        },
-    )
-    return Counter({row["outcome"]: row["n"] for row in found})
+            "run_id": self.run_id,
+            "dry_run": self.dry_run,
+            "refused": list(self.refused),
+            "keys": [*KEYS, "file_blake3"] if self.blake3 else list(KEYS),
+        }
+        counts: Counter[str] = Counter()
+        refusing: set[str] = set()
+        with transaction(connection):
+            found = {r["outcome"]: r for r in connection.execute(statement, values)}
+            refusing.update(found.pop("not_back")["row_ids"] or ())
+            counts.update({outcome: r["n"] for outcome, r in found.items()})
+            if "reverted" in found and not self.dry_run and has_triggers(connection, catalog):
+                connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                back = {**values, "back": found["reverted"]["row_ids"]}
+                look = catalog.query("revert", "not_back", is_back=is_back)
+                refusing.update(r["row_id"] for r in connection.execute(look, back))
+            if refusing:
+                raise Rollback
+        return counts, refusing

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from psycopg import sql
+from psycopg import Rollback, sql
 
 from fasthash.fixity import Result
+from fasthash.store.applying import REFUSED, REFUSED_BY_FUNCTION, not_held
 from fasthash.store.catalog import Catalog, type_parameters
-from fasthash.store.queries import EMPTY, identifier, query, stamps
+from fasthash.store.queries import identifier, query
 from fasthash.store.session import Connection, Row, transaction
 
 
@@ -45,7 +46,7 @@ def accept(
     read: Result,
     who: str,
     comment: str | None,
-) -> bool:
+) -> str | None:
     """Writes the file's hash, with its journal row, and settles the drift.
 
     Args:
@@ -55,29 +56,37 @@ def accept(
         comment: why.
 
     Returns:
-        Whether the row, and the drift, still were what they were.
+        Why nothing was done, or None.
     """
+    by_function = catalog.update_function is not None
     if catalog.update_function is not None:
         write: sql.Composable = query(
             "result", "write_by_function", update_function=identifier(*catalog.update_function)
         )
-        called: sql.Composable = query("review", "called")
     else:
-        write, called = catalog.query("result", f"write_{catalog.metadata_type}"), EMPTY
-    marker = query("result", "marker_text", ns=sql.SQL("%(read_at_ns)s::bigint"))
-    columns = stamps(sql.SQL("%(stamps)s::bytea"))
+        held = catalog.query("result", "holds", marker_column=sql.SQL("new_marker"))
+        write = catalog.query("result", f"write_{catalog.metadata_type}", holds=held)
     statement = catalog.query(
         "review",
         "accept",
         write=write,
-        called=called,
-        new_marker=marker,
-        **columns,
+        holds=sql.SQL("w IS NOT NULL" if by_function else "w.holds IS TRUE"),
+        joined=sql.SQL("true" if by_function else "w.row_id = p.row_id"),
+        new_marker=query("result", "marker_text", ns=sql.SQL("%(read_at_ns)s::bigint")),
     )
     parameters: dict[str, Any] = {**read._asdict(), **found, "catalog_no": catalog_no}
+    refused = REFUSED_BY_FUNCTION if by_function else REFUSED
+    reason: str | None = "the row was changed, moved or deleted since"
     with transaction(connection):
-        rows = connection.execute(statement, {**parameters, "who": who, "comment": comment})
-        return any(row["n"] for row in rows)
+        rows = connection.execute(
+            statement, {**parameters, "who": who, "comment": comment}
+        ).fetchall()
+        if rows:
+            reason = None
+            if not rows[0]["holds"] or not_held(connection, catalog, rows):
+                reason = refused
+                raise Rollback
+    return reason
 
 
 def reject(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from psycopg import sql
 from psycopg.rows import tuple_row
 
 from fasthash.fixity import Known, LeasedRange, Task
 from fasthash.store import due
 from fasthash.store.catalog import Catalog, of_type, of_types, past, type_parameters
 from fasthash.store.due import Due
-from fasthash.store.queries import EMPTY
+from fasthash.store.queries import EMPTY, query
 from fasthash.store.session import Connection
 
 
@@ -28,7 +29,6 @@ def read_range(
     Args:
         with_segments: parts of the range may be committed already: leave these out.
     """
-    listed = rows.is_scrub and leased.pass_no == 0
     columns, join = due.known(catalog, rows)
     statement = catalog.query(
         "catalog",
@@ -36,8 +36,8 @@ def read_range(
         of_type=of_type(catalog, leased.artifact_type),
         past=past(catalog, leased.after_id),
         not_committed=catalog.query("catalog", "not_committed") if with_segments else EMPTY,
-        in_range=catalog.query("catalog", "in_range") if listed else EMPTY,
-        unmet=due.unmet(catalog, rows) if leased.pass_no > 0 else EMPTY,
+        in_range=_in_range(catalog, rows, leased),
+        stored=due.stored(catalog, rows),
         fresh=due.fresh(catalog, rows),
         known=columns,
         with_state=join,
@@ -59,20 +59,48 @@ def read_range(
         ]
 
 
+def _in_range(catalog: Catalog, rows: Due, leased: LeasedRange) -> sql.Composable:
+    """Which of the rows between its ends a range has."""
+    if not leased.is_listed:
+        return due.unmet(catalog, rows) if leased.pass_no > 0 else EMPTY
+    listed = catalog.query("catalog", "in_range")
+    return listed + catalog.query("catalog", "still_marked") if rows.is_scrub else listed
+
+
 def read_unmet(
     connection: Connection, catalog: Catalog, rows: Due, types: Sequence[str], limit: int
 ) -> list[tuple[str | None, str]]:
-    """Type and id of rows that the run is for and has not met, in planning order."""
-    found = connection.execute(
-        catalog.query(
+    """Type and id of rows that the run is for and has not met, in planning order.
+
+    Of a scrub these are the rows that were locked or moved when their turn was.
+    """
+    if rows.is_scrub:
+        statement = catalog.query("catalog", "left_over_rows")
+    else:
+        # Markers before a date are no news: what was counted has to be known otherwise.
+        of_since = rows.since is not None
+        statement = catalog.query(
             "catalog",
             "unmet_rows",
             of_types=of_types(catalog, types),
             unmet=due.unmet(catalog, rows),
-        ),
-        {**rows.parameters(catalog), "rows": limit, **type_parameters(types)},
-    ).fetchall()
+            not_counted=catalog.query("catalog", "not_counted") if of_since else EMPTY,
+            or_counted=catalog.query("catalog", "or_counted") if of_since else EMPTY,
+        )
+    values = {**rows.parameters(catalog), "rows": limit, **type_parameters(types)}
+    found = connection.execute(statement, values).fetchall()
+    if rows.is_scrub:
+        key = {"run_id": rows.run_id, "row_ids": [r["row_id"] for r in found]}
+        connection.execute(query("catalog", "forget_left_over"), key)
     return [(r["artifact_type"], r["row_id"]) for r in found]
+
+
+def counted_before(connection: Connection, rows: Due, row_ids: Sequence[str]) -> set[str]:
+    """Of some rows those that the run has counted already."""
+    found = connection.execute(
+        query("catalog", "counted_before"), {"run_id": rows.run_id, "row_ids": list(row_ids)}
+    )
+    return {row["row_id"] for row in found}
 
 
 def count_rows(
@@ -103,7 +131,7 @@ def count_future(connection: Connection, catalog: Catalog, now: str) -> tuple[in
 
 def read_freshness(connection: Connection, catalog: Catalog, rows: Due) -> dict[str, Any]:
     """The oldest marker and how many rows there are of each kind, as `freshness` has them."""
-    statement = catalog.query("catalog", "freshness", known_bad=due.known_bad(catalog))
+    statement = catalog.query("catalog", "freshness", is_bad=due.is_bad(catalog))
     found = connection.execute(statement, rows.parameters(catalog))
     return found.fetchone() or {}
 
@@ -128,7 +156,8 @@ def plan_scrub(
             "catalog",
             "plan_scrub",
             of_types=of_types(catalog, types),
-            unmet=due.unmet(catalog, rows),
+            due=due.due(catalog, rows),
+            not_planned=EMPTY if first else catalog.query("catalog", "not_planned"),
             past_marker=EMPTY if first else catalog.query("catalog", "past_marker"),
         ),
         {

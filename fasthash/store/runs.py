@@ -138,7 +138,9 @@ def is_planned_and_done(connection: Connection, run_id: int) -> bool:
     """
     with transaction(connection):
         connection.execute("SET LOCAL synchronous_commit = on")
-        connection.execute(query("lease", "complete_run"), {"run_id": run_id})
+        done = connection.execute(query("lease", "complete_run"), {"run_id": run_id}).fetchone()
+        if done is not None:
+            connection.execute(query("lease", "forget_lists"), {"run_id": run_id})
     row = connection.execute(query("lease", "run_state"), {"run_id": run_id}).fetchone()
     return row is None or row["state"] != "running"
 

@@ -12,7 +12,7 @@ from fasthash.store.queries import query, script
 from fasthash.store.session import Connection, transaction
 
 # Applied in this order, each in a transaction of its own; never changed once released.
-MIGRATIONS: Sequence[str] = ("schema_001", "schema_002", "schema_003")
+MIGRATIONS: Sequence[str] = ("schema_001", "schema_002", "schema_003", "schema_004")
 VERSION = len(MIGRATIONS)
 
 # What `run` does with each ledger table: no more than this is granted, or checked for.
@@ -21,7 +21,7 @@ PRIVILEGES = {
     "root": ("SELECT",),
     "run": ("SELECT", "INSERT", "UPDATE"),
     "holder": ("SELECT", "INSERT", "UPDATE"),
-    "checkpoint": ("SELECT", "INSERT", "UPDATE"),
+    "checkpoint": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "segment": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "journal": ("SELECT", "INSERT"),
     "drift": ("SELECT", "INSERT", "UPDATE"),
@@ -29,6 +29,9 @@ PRIVILEGES = {
     "sample": ("SELECT", "INSERT"),
     "catalog": ("SELECT", "INSERT"),
     "file_state": ("SELECT", "INSERT", "UPDATE"),
+    "bad_row": ("SELECT", "INSERT", "DELETE"),
+    "met": ("SELECT", "INSERT", "DELETE"),
+    "left_over": ("SELECT", "INSERT", "DELETE"),
 }
 
 
@@ -70,6 +73,16 @@ def require_ledger(connection: Connection) -> None:
         raise PreflightFailed(
             f"the ledger has version {version}, this fasthash knows {VERSION}: upgrade fasthash"
         )
+
+
+def is_readable(connection: Connection) -> bool:
+    """Whether there is a ledger of this version that this role may read."""
+    try:
+        if ledger_version(connection) != VERSION:
+            return False
+    except PreflightFailed:
+        return False
+    return not missing_privileges(connection, dict.fromkeys(PRIVILEGES, ("SELECT",)))
 
 
 def migrate(connection: Connection) -> list[int]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from psycopg import sql
-
 from fasthash.store.catalog import Catalog
-from fasthash.store.queries import query, stamps
-from fasthash.store.session import Connection, transaction
+from fasthash.store.queries import query
+from fasthash.store.session import Connection, Row, transaction
 
 
-def find_catalog_no(connection: Connection, catalog: Catalog) -> int:
-    """The number under which the ledger knows a catalog; it is given one if it has none."""
+def find_catalog_no(connection: Connection, catalog: Catalog, *, make: bool = True) -> int:
+    """The number under which the ledger knows a catalog.
+
+    Args:
+        make: give it one if it has none; else that is number 0.
+    """
     key = {"catalog": catalog.key}
     row = connection.execute(query("lease", "catalog_no"), key).fetchone()
+    if row is None and not make:
+        return 0
     if row is None:
         connection.execute(query("lease", "add_catalog"), key)
         row = connection.execute(query("lease", "catalog_no"), key).fetchone()
@@ -21,10 +25,11 @@ def find_catalog_no(connection: Connection, catalog: Catalog) -> int:
     return int(row["catalog_no"])
 
 
-def last_scrub(connection: Connection, catalog: Catalog) -> int | None:
-    """The last complete scrub of a catalog."""
-    row = connection.execute(query("lease", "last_scrub"), {"catalog": catalog.key}).fetchone()
-    return row["run_id"] if row else None
+def has_history(connection: Connection, catalog: Catalog, run_id: int) -> bool:
+    """Whether any other run may have written to a catalog."""
+    key = {"catalog": catalog.key, "run_id": run_id}
+    row = connection.execute(query("lease", "has_history"), key).fetchone()
+    return bool(row and row["found"])
 
 
 def had_blake3(connection: Connection, catalog: Catalog) -> bool:
@@ -34,11 +39,28 @@ def had_blake3(connection: Connection, catalog: Catalog) -> bool:
     return bool(row and row["found"])
 
 
-def fold_journal(connection: Connection, catalog: Catalog, catalog_no: int, run_id: int) -> int:
-    """Takes over what backfills have journaled since the last time; how many rows it was."""
-    key = {"catalog": catalog.key, "catalog_no": catalog_no, "run_id": run_id}
+def fold_journals(connection: Connection, catalog: Catalog, catalog_no: int, run_id: int) -> int:
+    """Takes over what other runs have journaled since the last time.
+
+    A backfill leaves what it knows of files in its journal, which costs it a tenth of an indexed
+    row (0.2 us, not 3); whoever comes later looks it up by key. So the work is done once for each
+    entry, by the next run.
+
+    Args:
+        run_id: of the run that begins: its own is left for the next.
+
+    Returns:
+        How many rows it was.
+    """
+    key = {"catalog": catalog.key, "run_id": run_id}
+    runs = connection.execute(query("lease", "unfolded_runs"), key).fetchall()
+    return sum(_fold(connection, catalog_no, run) for run in runs)
+
+
+def _fold(connection: Connection, catalog_no: int, run: Row) -> int:
+    key = {"of": run["run_id"], "since": run["since"], "until": run["until"]}
     with transaction(connection):
-        statement = query("lease", "fold_journal", **stamps(sql.SQL("j.stamps")))
-        folded = connection.execute(statement, key).rowcount
+        statement = query("lease", "fold_journal")
+        folded = connection.execute(statement, {**key, "catalog_no": catalog_no}).rowcount
         connection.execute(query("lease", "note_folded"), key)
     return folded

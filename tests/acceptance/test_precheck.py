@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -39,15 +40,12 @@ def test_a_hit_is_confirmed_and_moves_no_marker(database: Database, precheck: st
     database.fasthash("init")
     database.run("--precheck", precheck)
     before = marks(database)
-    checked = "SELECT min(checked_at) AS t FROM fasthash.file_state"
-    at = database.sql(checked)[0]["t"]
     paths[5].write_bytes(b"changed")
     summary = database.scrub("--precheck", precheck, status=1)
     assert summary["outcomes"]["confirmed"] == summary["rows_prechecked"] == 99
     assert summary["outcomes"]["drifted"] == 1
     after = marks(database)
     assert [n for n in range(100) if before[n] != after[n]] == [5]
-    assert database.sql(checked)[0]["t"] > at
     assert summary["rows_updated"] == 1
 
 
@@ -60,14 +58,8 @@ def test_stat_sees_no_rot_and_xxh3_does(database: Database) -> None:
     rot(database, 3, paths[3])
     # A test cannot flip a bit without moving ctime: so the hash is made to be younger than that.
     database.sql(
-        "UPDATE fasthash.file_state SET read_at_ns = ctime_ns / 1000 * 1000 + 3000000000 "
-        "WHERE row_id = '3'"
-    )
-    database.sql(
-        "UPDATE artifacts SET metadata = metadata || jsonb_build_object('file_sha256_computed_at', "
-        "(SELECT to_char(to_timestamp((read_at_ns / 1000)::float8 / 1000000) AT TIME ZONE 'UTC', "
-        "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM fasthash.file_state WHERE row_id = '3')) "
-        "WHERE id = 3"
+        "UPDATE fasthash.journal SET read_at_ns = %s WHERE row_id = '3'",
+        paths[3].stat().st_ctime_ns + 3_000_000_000,
     )
     settle()
     settle()
@@ -120,8 +112,8 @@ def test_a_racy_stamp_is_never_trusted(database: Database, tmp_path: Path) -> No
 
 
 def test_what_a_backfill_saw_serves_a_later_precheck(database: Database) -> None:
-    """Its journal has the stamps; another job's marker is not believed to be of them."""
-    fill(database, 10)
+    """Its journal has the stamps, of the hash that it made: not of any other that is there now."""
+    paths = fill(database, 10)
     settle()
     database.fasthash("init")
     database.run()
@@ -130,8 +122,17 @@ def test_what_a_backfill_saw_serves_a_later_precheck(database: Database) -> None
         "UPDATE artifacts SET metadata = metadata || "
         '\'{"file_sha256_computed_at": "2020-01-01T00:00:00Z"}\' WHERE id = 4'
     )
-    summary = database.scrub("--precheck", "stat")
-    assert (summary["rows_prechecked"], summary["outcomes"]["confirmed"]) == (9, 10)
+    foreign = hashlib.sha256(b"what the application believes").hexdigest()
+    database.sql(
+        "UPDATE artifacts SET metadata = metadata || jsonb_build_object('file_sha256', %s::text) "
+        "WHERE id = 5",
+        foreign,
+    )
+    summary = database.scrub("--precheck", "stat", status=1)
+    assert (summary["rows_prechecked"], summary["outcomes"]["confirmed"]) == (9, 9)
+    (drift,) = drifts(database)
+    assert (drift["row_id"], drift["old_hash"]) == ("5", foreign)
+    assert drift["new_hash"] == sha256(paths[5])
 
 
 @pytest.mark.parametrize("reader", ["readinto", "mmap"])
@@ -151,7 +152,7 @@ def test_digests_of_one_read_are_those_of_other_tools(database: Database, reader
     database.run(*arguments)
     states = {
         row["row_id"]: bytes(row["xxh3"]).hex()
-        for row in database.sql("SELECT row_id, xxh3 FROM fasthash.file_state")
+        for row in database.sql("SELECT row_id, xxh3 FROM fasthash.journal")
     }
     for n, path in enumerate(paths):
         found = database.metadata(n)

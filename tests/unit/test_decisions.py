@@ -101,14 +101,15 @@ def test_sweep_ranges_cover_every_row_once(
     unmet: list[tuple[str | None, str]], range_rows: int
 ) -> None:
     ranges = cut_unmet(unmet, range_rows)
-    assert sum(rows for *_, rows in ranges) == len(unmet)
+    assert sum(len(rows) for *_, rows in ranges) == len(unmet)
     for artifact_type, row_id in unmet:
         inside = [
             r for r in ranges
-            if r[0] == artifact_type and (r[1] is None or r[1] < row_id) and row_id <= r[2]
+            if r[0] == artifact_type and (r[1] is None or r[1] < row_id) and row_id <= r[2][-1]
         ]  # fmt: skip
         assert len(inside) == 1
-    assert all(rows <= range_rows for *_, rows in ranges)
+        assert row_id in inside[0][2]
+    assert all(len(rows) <= range_rows for *_, rows in ranges)
 
 
 COUNTS = st.builds(Counts, *[st.integers(0, 10**9)] * 9)

@@ -72,7 +72,7 @@ def judged(on_drift: str) -> DryRun:
         dry_run._types[1] = None
         stored = [None, DIGEST.hex(), "ff", "ff"]
         tasks = [Task(str(n), "p", text, None) for n, text in enumerate(stored)]
-        found = [Result(t.row_id, "p", None, "hashed", DIGEST, 7, reread=True) for t in tasks[:3]]
+        found = [Result(t.row_id, "p", None, "hashed", DIGEST, 7, compared="ff") for t in tasks[:3]]
         found.append(Result("3", "p", None, "no_file"))
         leased = LeasedRange(1, None, None, "3", 0, 0)
         dry_run.supply.add(leased, tasks)

@@ -192,9 +192,9 @@ def test_a_replaced_file_is_one_state(tmp_path: Path, hook: pytest.MonkeyPatch) 
 def test_a_difference_is_read_twice(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("f")
     result = one(tmp_path, "f", stored="0" * 64)
-    assert result.reread
+    assert result.compared == "0" * 64
     assert result.sha256.hex() == digest_of(tmp_path / "f")
-    assert not one(tmp_path, "f", stored=digest_of(tmp_path / "f").upper()).reread
+    assert not one(tmp_path, "f", stored=digest_of(tmp_path / "f").upper()).compared
 
 
 def test_other_bytes_once_are_no_drift(tmp_path: Path, hook: pytest.MonkeyPatch) -> None:

@@ -175,14 +175,14 @@ def test_a_differing_hash_is_confirmed_by_a_second_read(
 
     monkeypatch.setattr(Reader, "digest", watched)
     (found,) = inspect(inspector, task("f", stored_sha256="00" * 32))
-    assert found.reread
+    assert found.compared == "00" * 32
     assert found.sha256 == sha256(content)
     assert past_cache[-1], "the second read is past the page cache"
     assert past_cache.count(True) == 1
     past_cache.clear()
     for stored in (None, sha256(content).hex(), sha256(content).hex().upper()):
         (found,) = inspect(inspector, task("f", stored_sha256=stored))
-        assert not found.reread
+        assert found.compared is None
         assert True not in past_cache, "and only where the hashes differ"
 
 
@@ -247,7 +247,7 @@ def test_a_drift_needs_two_reads_in_a_row_that_agree(
     (root / "f").write_bytes(b"content")
     lying(monkeypatch, BAD, None, None)
     (found,) = inspect(inspector, task("f", stored_sha256="ff" * 32))
-    assert found.reread
+    assert found.compared == "ff" * 32
     assert found.sha256 == sha256(b"content")
 
 
@@ -439,7 +439,7 @@ def test_parts_follow_each_other_and_answer_every_row_in_order(
         if result.verdict == "hashed":
             assert result.sha256 == sha256((zoo / kind).read_bytes())
             assert result.size_bytes == (zoo / kind).stat().st_size
-        assert result.reread == (kind == "drift")
+        assert (result.compared is not None) == (kind == "drift")
     assert slot.activity() is None
     slot.close()
 
