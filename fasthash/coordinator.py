@@ -84,6 +84,7 @@ async def run(
         await survey.tell_history(seat, metrics)
         start = await seat.take()
         metrics.opened(start.run_id, start.how, start.started_at)
+        await survey.tell_old_drifts(seat)
         coordinator = Coordinator(seat, start, progress, controls, metrics)
         error = await coordinator.work()
         return Finished(await coordinator.leave(error), coordinator.stopped_by, error)

@@ -99,6 +99,7 @@ class Seat:
             await self.counter.call(
                 states.fold_journals, self.catalog, self.due.catalog_no, self.run_id
             )
+            await self.counter.call(states.compact_runs, self.catalog)
         counts = await self.ledger.call(reports.read_counts, self.run_id)
         total = sum(counts.values(), Counts())
         only_unmet = self.due.is_scrub or run["pass_no"] > 0

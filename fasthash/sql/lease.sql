@@ -324,6 +324,44 @@ UPDATE fasthash.run r
 SET unfolded_since = %(until)s::timestamptz
 WHERE r.run_id = %(of)s AND r.unfolded_since = %(since)s::timestamptz
 
+-- name: compact_runs
+-- Of complete runs the ranges become one row a type, but for the last of each kind: a catalog that is
+-- scrubbed every night would add a row for 5,000 of its rows each time.
+WITH old AS (
+    SELECT r.run_id
+    FROM fasthash.run r
+    WHERE r.catalog = %(catalog)s AND r.state = 'complete' AND NOT r.is_compact
+      AND r.run_id < (SELECT max(l.run_id) FROM fasthash.run l
+                      WHERE l.catalog = %(catalog)s AND l.kind = r.kind AND l.state = 'complete')
+    FOR UPDATE SKIP LOCKED
+),
+noted AS (
+    UPDATE fasthash.run r SET is_compact = true FROM old o WHERE r.run_id = o.run_id
+),
+ranges AS (
+    DELETE FROM fasthash.checkpoint c USING old o WHERE c.run_id = o.run_id
+    RETURNING c.run_id, c.range_no, c.pass_no, c.artifact_type, c.planned_rows, c.hashed,
+              c.confirmed, c.drifted, c.fresh, c.no_file, c.failed, c.gone, c.updated,
+              c.bytes_hashed, c.prechecked
+)
+INSERT INTO fasthash.checkpoint
+    (run_id, range_no, pass_no, artifact_type, through_id, planned_rows, state, hashed, confirmed,
+     drifted, fresh, no_file, failed, gone, updated, bytes_hashed, prechecked)
+SELECT g.run_id, -row_number() OVER (PARTITION BY g.run_id ORDER BY min(g.range_no)),
+       max(g.pass_no), g.artifact_type, '', least(sum(g.planned_rows), 2147483647), 'done',
+       sum(g.hashed), sum(g.confirmed), sum(g.drifted), sum(g.fresh), sum(g.no_file),
+       sum(g.failed), sum(g.gone), sum(g.updated), sum(g.bytes_hashed), sum(g.prechecked)
+FROM ranges g
+GROUP BY g.run_id, g.artifact_type
+
+-- name: unlogged_runs
+-- Other runs of a catalog with drifts that no log line has told of.
+SELECT DISTINCT d.run_id
+FROM fasthash.drift d
+JOIN fasthash.run r ON r.run_id = d.run_id
+WHERE NOT d.is_logged AND r.catalog = %(catalog)s
+ORDER BY d.run_id
+
 -- name: give_orders
 -- What those at work on a run shall do from now on.
 UPDATE fasthash.run r

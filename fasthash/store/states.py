@@ -1,4 +1,4 @@
-"""What files looked like when they were hashed: the catalog's number, and taking over journals."""
+"""What earlier runs have left: their journals taken over, their ranges made few."""
 
 from __future__ import annotations
 
@@ -64,3 +64,14 @@ def _fold(connection: Connection, catalog_no: int, run: Row) -> int:
         folded = connection.execute(statement, {**key, "catalog_no": catalog_no}).rowcount
         connection.execute(query("lease", "note_folded"), key)
     return folded
+
+
+def compact_runs(connection: Connection, catalog: Catalog) -> None:
+    """Makes the ranges of all but the last complete runs of a catalog one row a type each."""
+    connection.execute(query("lease", "compact_runs"), {"catalog": catalog.key})
+
+
+def unlogged_runs(connection: Connection, catalog: Catalog) -> list[int]:
+    """Runs with drifts that no log line has told of."""
+    rows = connection.execute(query("lease", "unlogged_runs"), {"catalog": catalog.key})
+    return [row["run_id"] for row in rows]
