@@ -55,7 +55,7 @@ ORDER BY r.artifact_type NULLS LAST, r.row_id
 
 -- name: drift_list
 -- Drifts, of one run or of all.
-SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash,
+SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash, d.was_lost,
        encode(d.new_sha256, 'hex') AS new_hash, d.old_size_bytes, d.new_size_bytes,
        d.file_mtime, d.old_mtime, d.file_ctime, d.old_ctime, d.old_marker, d.resolution,
        d.resolved_by, d.resolved_at, d.comment, d.found_at
