@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasthash import gate, limits
-from fasthash.gate import Gate, HostRate, host_rate_path
+from fasthash.gate import Gate, HostRate
 from fasthash.pace import Pace
 from fasthash.slot import Slot
 from fasthash.watching import Stopped
@@ -87,7 +87,7 @@ def path(tmp_path: Path) -> str:
 
 
 def test_a_rate_is_shared_by_all_who_know_its_name(path: str) -> None:
-    one, other = HostRate(path), HostRate(path)
+    one, other = HostRate.open(path), HostRate.open(path)
     one.set_rates(1000.0, 3.0)
     assert other.rates == (1000.0, 3.0)
     first = one.reserve(0, 1000)
@@ -97,7 +97,7 @@ def test_a_rate_is_shared_by_all_who_know_its_name(path: str) -> None:
 
 
 def _hold(path: str) -> None:
-    one = HostRate(path)
+    one = HostRate.open(path)
     with one.locked():
         os.kill(os.getpid(), signal.SIGSTOP)
         time.sleep(60)
@@ -105,7 +105,7 @@ def _hold(path: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_one_that_dies_or_stops_in_the_lock_blocks_nobody(path: str, number: int) -> None:
-    one = HostRate(path)
+    one = HostRate.open(path)
     one.set_rates(1e9, 0.0)
     process = multiprocessing.get_context("fork").Process(target=_hold, args=(path,))
     process.start()
@@ -125,24 +125,24 @@ def test_one_that_dies_or_stops_in_the_lock_blocks_nobody(path: str, number: int
 def test_a_rate_of_somebody_else_is_refused(path: str, tmp_path: Path) -> None:
     os.symlink("/etc/passwd", path)
     with pytest.raises(OSError):
-        HostRate(path)
+        HostRate.open(path)
     os.unlink(path)
     (tmp_path / "other").touch()
     os.link(tmp_path / "other", path)
     with pytest.raises(PermissionError):
-        HostRate(path)
+        HostRate.open(path)
     os.unlink(path)
     os.mkfifo(path)
     with pytest.raises(OSError):
-        HostRate(path)
+        HostRate.open(path)
 
 
 def test_names_tell_runs_apart() -> None:
-    assert len({host_rate_path(f"public.artifacts {n} 2026") for n in range(100)}) == 100
+    assert len({gate._file_name(f"public.artifacts {n} 2026") for n in range(100)}) == 100
 
 
 def test_waiting_for_a_turn_is_no_silence_and_ends_when_told(path: str) -> None:
-    slot, host = Slot.create(), HostRate(path)
+    slot, host = Slot.create(), HostRate.open(path)
     pace = Pace(slot, Gate.create(), host)
     host.set_rates(1000.0, 0.0)
     slot.note(1, 0)
@@ -155,7 +155,7 @@ def test_waiting_for_a_turn_is_no_silence_and_ends_when_told(path: str) -> None:
 
 
 def test_a_new_rate_ends_the_waiting_for_the_old_one(path: str) -> None:
-    slot, host = Slot.create(), HostRate(path)
+    slot, host = Slot.create(), HostRate.open(path)
     pace = Pace(slot, Gate.create(), host)
     host.set_rates(100.0, 0.0)
     pace.allow(10**6)
