@@ -310,9 +310,15 @@ class Round:
             "(SELECT count(*) FROM fasthash.journal WHERE run_id <> ALL (%(runs)s)) AS n",
             {"runs": runs},
         )[0]["n"]  # of a run that was worked on and is lost
-        if len(runs) != 1 or strays or summary["outcomes"] != {
-            k: wanted[k] for k in ("hashed", "confirmed", "drifted", "fresh", "no_file", "failed")
-        }:
+        if (
+            len(runs) != 1
+            or strays
+            or summary["outcomes"]
+            != {
+                k: wanted[k]
+                for k in ("hashed", "confirmed", "drifted", "fresh", "no_file", "failed")
+            }
+        ):
             report.miscounted += 1
             print("MISCOUNTED", runs, strays, summary["outcomes"], wanted, file=sys.stderr)
             for row in database.sql(
