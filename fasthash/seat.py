@@ -240,7 +240,8 @@ def find_due(
         states.find_catalog_no(connection, catalog),
         settings.since,
         marker_text(run["started_at"]),
-        marker_text(run["cutoff"]),
+        # Backfills of the first version of the ledger have none.
+        None if run["cutoff"] is None else marker_text(run["cutoff"]),
         states.last_scrub(connection, catalog),
         (scrub.seed, scrub.sample) if scrub.sample < 1 else None,
         "size" if scrub.missing else settings.precheck,

@@ -9,8 +9,8 @@ WHERE catalog = %(catalog)s AND kind = %(kind)s AND state <> 'complete' AND NOT 
 SELECT EXISTS (
     SELECT FROM fasthash.run r
     WHERE r.catalog = %(catalog)s AND r.kind = 'backfill' AND r.state = 'complete'
-      AND r.options -> 'limit' = 'null'
-      AND (r.options -> 'types' = 'null' OR r.options -> 'types' = %(types)s::jsonb)
+      AND r.options ->> 'limit' IS NULL
+      AND (r.options ->> 'types' IS NULL OR r.options -> 'types' = %(types)s::jsonb)
 ) AS found
 
 -- name: create_run

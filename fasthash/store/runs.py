@@ -56,11 +56,11 @@ def find_open_run(connection: Connection, catalog: Catalog, kind: str) -> OpenRu
     row = connection.execute(query("lease", "open_run_of"), key).fetchone()
     if row is None:
         return None
-    options = row["options"]
+    options = row["options"]  # older versions wrote fewer of them
     identity = RunIdentity(
         row["kind"],
-        tuple(options["types"] or ()),
-        options["algorithm"],
+        tuple(options.get("types") or ()),
+        options.get("algorithm") or "sha256",
         options.get("since"),
         options.get("sample"),
         bool(options.get("missing")),
