@@ -246,6 +246,7 @@ class Round:
                 committed, moved_at_s = self.committed(), time.monotonic()
             if time.monotonic() - moved_at_s > NO_PROGRESS_S:
                 self.report.hangs += 1
+                self.report.rounds += 1
                 self.explain()
                 self.finish()
                 return
