@@ -205,7 +205,7 @@ def test_what_was_counted_before_is_one_pass(
     connection, _ = big
     wanted = [str(n) for n in range(1, 5_000)]
     with transaction(connection), explained(connection) as lines:
-        connection.execute(query("lease", "plan_at_length"))
+        connection.execute(query("lease", "no_loops"))
         assert not rows.counted_before(connection, Due(run_id=7), wanted)
         assert len(rows.counted_before(connection, Due(run_id=6), wanted)) == len(wanted)
     assert not any(_loops_over(lines, place) for place in range(len(lines))), lines
