@@ -105,13 +105,22 @@ def file_system_of(folder: int, device: int, birth_ns: int) -> bytes:
     Returns:
         empty where there is none of them (FUSE).
     """
-    number = os.fstatvfs(folder).f_fsid
+    number = _file_system_number(folder)
     if number and number != device:
         return b"fsid %x" % number
     if not number and _is_nfs(folder):
         handle = _handle(folder)
         return b"nfs " + handle if handle else b""
     return b"birth %d" % birth_ns if birth_ns % 1_000_000_000 else b""
+
+
+def _file_system_number(folder: int) -> int:
+    try:
+        return os.fstatvfs(folder).f_fsid
+    except OSError as error:
+        if error.errno in shortage.ERRORS:
+            raise
+        return 0  # some FUSE file systems have no such call
 
 
 def _is_nfs(folder: int) -> bool:
