@@ -27,6 +27,8 @@ ERRORS = frozenset(
 # file; a machine that is out of files or memory needs somebody to end something.
 WAIT_S = 60.0
 LONGEST_PAUSE_S = 1.0
+# Other threads make room much sooner, and nobody has to hear of it.
+SAY_AFTER_S = 1.0
 
 
 class ShortageError(Exception):
@@ -50,7 +52,7 @@ def waited_out(attempt: Callable[[], T], watch: Watch) -> T:
             file system's own daemon can say such a thing, too.
         Stopped: the run stops.
     """
-    pause_s, waited_s = 0.01, 0.0
+    pause_s, waited_s, is_said = 0.01, 0.0, False
     while True:
         try:
             return attempt()
@@ -58,7 +60,8 @@ def waited_out(attempt: Callable[[], T], watch: Watch) -> T:
             if waited_s >= WAIT_S:
                 refuse_where_real(short)
                 raise
-            if not waited_s:
+            if waited_s >= SAY_AFTER_S and not is_said:
+                is_said = True
                 log.warning(
                     "no file can be opened: %s; waiting",
                     describe(short.error),
