@@ -17,12 +17,17 @@ from collections.abc import Callable
 Judge = Callable[[bytes, os.stat_result], None]
 
 
+_LOOK = os.O_PATH | os.O_CLOEXEC
+
+
 class SeenError(OSError):
     """It could be looked at, so it is there, and yet not be opened."""
 
 
-def open_seen(path: bytes | str, flags: int, judge: Judge, *, follows: bool = True) -> int:
-    """A descriptor of what a path leads to, if it passes.
+def open_seen(
+    path: bytes | str, flags: int, judge: Judge, *, follows: bool = True
+) -> tuple[int, os.stat_result]:
+    """A descriptor of what a path leads to, if it passes, and the facts that it was judged by.
 
     Args:
         path: of anything at all.
@@ -34,7 +39,7 @@ def open_seen(path: bytes | str, flags: int, judge: Judge, *, follows: bool = Tr
         SeenError: it cannot be opened.
         OSError: it cannot be looked at.
     """
-    seen = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follows else os.O_NOFOLLOW))
+    seen = os.open(path, _LOOK if follows else _LOOK | os.O_NOFOLLOW)
     try:
         itself = b"/proc/self/fd/%d" % seen
         try:
@@ -43,7 +48,7 @@ def open_seen(path: bytes | str, flags: int, judge: Judge, *, follows: bool = Tr
             raise SeenError(error.errno, error.strerror) from error
         judge(name, facts)
         try:
-            return os.open(itself, flags)
+            return os.open(itself, flags), facts
         except OSError as error:
             raise SeenError(error.errno, error.strerror) from error
     finally:

@@ -92,16 +92,14 @@ def position(path: bytes) -> tuple[int, int]:
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = cautious.open_seen(path, flags, cautious.refuse_special, follows=False)
+        descriptor, facts = cautious.open_seen(path, flags, cautious.refuse_special, follows=False)
     except (OSError, ValueError):
         return -1, 0
     try:
         physical = _first_extent(descriptor)
-        return (0, os.fstat(descriptor).st_ino) if physical is None else (1, physical)
-    except OSError:
-        return -1, 0
     finally:
         os.close(descriptor)
+    return (0, facts.st_ino) if physical is None else (1, physical)
 
 
 def _first_extent(descriptor: int) -> int | None:

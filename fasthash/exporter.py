@@ -263,7 +263,7 @@ class TextFile:
         """
         others: Families = defaultdict(list)
         try:
-            seen = cautious.open_seen(self.path, os.O_RDONLY, cautious.refuse_special)
+            seen, _ = cautious.open_seen(self.path, os.O_RDONLY, cautious.refuse_special)
             with open(seen, encoding="utf-8") as file:
                 families = list(text_string_to_metric_families(file.read()))
         except Exception:

@@ -117,23 +117,18 @@ class Reader:
         """
         last = len(paths) - 1
         for i, path in enumerate(paths):
+            read_at_ns = time.time_ns()
             try:
-                descriptor = self._open(path)
+                return Opened(*self._open(path), read_at_ns)
             except SeenError as error:
                 raise problem_of(error, is_open=True) from error
             except OSError as error:
                 if error.errno in ABSENT and i < last:
                     continue
                 raise problem_of(error) from error
-            try:
-                read_at_ns = time.time_ns()
-                return Opened(descriptor, os.fstat(descriptor), read_at_ns)
-            except OSError as error:
-                os.close(descriptor)
-                raise problem_of(error, is_open=True) from error
         raise FileProblemError(Verdict.NO_FILE, "there is no path to try")
 
-    def _open(self, path: bytes) -> int:
+    def _open(self, path: bytes) -> tuple[int, os.stat_result]:
         if self._no_atime:
             try:
                 return cautious.open_seen(path, OPEN_FLAGS | self._no_atime, self.judge)

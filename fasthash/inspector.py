@@ -185,11 +185,13 @@ class Inspector:
         for i, task in enumerate(tasks):
             if results[i] is not None:
                 continue
-            try:
-                text = located.text(i)
-            except PathRefusedError as refused:
-                results[i] = verdicts.unhashed(task, refused.verdict, refused.detail)
-                continue
+            text = task.path
+            if self.resolver is not None:
+                try:
+                    text = located.text(i)
+                except PathRefusedError as refused:
+                    results[i] = verdicts.unhashed(task, refused.verdict, refused.detail)
+                    continue
             plain = None if task.careful else plain_name(text, self.setup.roots)
             if plain is None:
                 later.append(i)

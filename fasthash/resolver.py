@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
-import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 from fasthash.errors import ConfigError
 from fasthash.fixity import Verdict
@@ -19,8 +19,8 @@ Resolver = Callable[[str], "str | bytes | os.PathLike[str] | None"]
 def load_resolver(name: str) -> Resolver:
     """The site's function, of which nobody else could have written a line.
 
-    Its module and the packages around it are looked for and judged before any of them is imported:
-    to import a file is to run it. What it imports in turn is the site's own affair.
+    Its module and the packages around it are judged before they are imported, from the outermost
+    on: to import a file is to run it. What they import in turn is the site's own affair.
 
     Args:
         name: `package.module:function`.
@@ -32,52 +32,43 @@ def load_resolver(name: str) -> Resolver:
     if not (colon and module_name and function_name):
         raise ConfigError(f"--resolver {name!r}: write package.module:function")
     try:
-        for source in _sources(module_name):
-            refuse_foreign_file(source)
-    except OSError as error:
-        raise ConfigError(f"--resolver {name}: {error.filename}: {error.strerror}") from error
-    try:
-        found = getattr(importlib.import_module(module_name), function_name)
+        found = getattr(_import(module_name), function_name)
+        code = getattr(found, "__code__", None)
+        if code is not None and os.path.exists(code.co_filename):  # it may be another module's
+            refuse_foreign_file(code.co_filename)
+    except ConfigError:
+        raise
     except Exception as error:
         raise ConfigError(f"--resolver {name}: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise ConfigError(f"--resolver {name}: it is not a function")
-    written_in = getattr(getattr(found, "__code__", None), "co_filename", None)
-    if written_in is not None and os.path.exists(written_in):  # it may be another module's
-        refuse_foreign_file(written_in)
     resolver: Resolver = found
     return resolver
 
 
-def _sources(module_name: str) -> list[str]:
-    """The files and folders that a module's code may come from, its packages' included.
-
-    importlib.util.find_spec imports the packages above a module, so each is found here by hand.
-    """
-    found: list[str] = []
-    path: Sequence[str] | None = None
+def _import(module_name: str) -> ModuleType:
     parts = module_name.split(".")
-    for n in range(len(parts)):
-        spec = _find_spec(".".join(parts[: n + 1]), path)
-        if spec is None:
-            break  # the import will say it best
-        path = spec.submodule_search_locations
-        if not spec.has_location:  # a package without a file of its own, or a built-in one
-            found += path or ()
-            continue
-        found.append(spec.origin or "")
-        if spec.cached is not None:  # what was compiled before is run in place of the source
-            found += (os.path.dirname(spec.cached), spec.cached)
-    return [source for source in found if os.path.exists(source)]
+    for n in range(1, len(parts)):
+        _import_one(".".join(parts[:n]))
+    return _import_one(module_name)
 
 
-def _find_spec(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
-    """As the import system finds a module, without importing anything."""
-    for finder in sys.meta_path:
-        spec = finder.find_spec(name, path, None)
-        if spec is not None:
-            return spec
-    return None
+def _import_one(module_name: str) -> ModuleType:
+    """Imports a module whose package is imported."""
+    spec = importlib.util.find_spec(module_name)
+    for source in _sources(spec) if spec is not None else ():
+        if os.path.exists(source):
+            refuse_foreign_file(source)
+    return importlib.import_module(module_name)
+
+
+def _sources(spec: ModuleSpec) -> Sequence[str]:
+    """The files and folders that a module's own code may come from."""
+    if spec.has_location and spec.origin is not None:
+        # What was compiled before is run in place of the source.
+        compiled = () if spec.cached is None else (os.path.dirname(spec.cached), spec.cached)
+        return (spec.origin, *compiled)
+    return spec.submodule_search_locations or ()  # of a package without a file: its folders
 
 
 def resolve(resolver: Resolver, text: str) -> str:

@@ -149,7 +149,7 @@ class SmallFiles:
         for name in filter(None, names):
             try:
                 path = root.path + b"/" + name
-                os.close(cautious.open_seen(path, OPEN_FLAGS | self._no_atime, self._judge))
+                os.close(cautious.open_seen(path, OPEN_FLAGS | self._no_atime, self._judge)[0])
             except (OSError, ValueError) as error:
                 if isinstance(error, OSError) and error.errno == errno.EPERM:
                     return True
@@ -197,16 +197,20 @@ class SmallFiles:
         return read
 
     def _read_one(self, path: bytes, most_bytes: int) -> _Content | None:
+        read_at_ns = time.time_ns()
         try:
-            descriptor = cautious.open_seen(path, OPEN_FLAGS | self._no_atime, self._judge)
+            flags = OPEN_FLAGS | self._no_atime
+            descriptor, facts = cautious.open_seen(path, flags, self._judge)
         except (OSError, ValueError):
             return None
         try:
-            return self._content(descriptor, most_bytes)
+            content = self._content(descriptor, facts, most_bytes)
         except OSError:
             return None
         finally:
             os.close(descriptor)
+        racy = read_at_ns - facts.st_ctime_ns < files.RACY_NS
+        return None if content is None or racy else _Content(content, facts, read_at_ns)
 
     def _judge(self, real_path: bytes, facts: os.stat_result) -> None:
         """Raises OSError for what is looked at one by one, where it gets its verdict."""
@@ -214,18 +218,16 @@ class SmallFiles:
         if not (plain and is_inside(real_path, self.roots)):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    def _content(self, descriptor: int, most_bytes: int) -> _Content | None:
-        read_at_ns = time.time_ns()
-        facts = os.fstat(descriptor)
+    def _content(self, descriptor: int, facts: os.stat_result, most_bytes: int) -> bytes | None:
+        """What a small file holds, if it holds still."""
         size_bytes = facts.st_size
-        if size_bytes > most_bytes or facts.st_nlink != 1:
+        if size_bytes > most_bytes:
             return None
         if files.between_looks is not None:
             files.between_looks(descriptor)
         content = os.read(descriptor, size_bytes + 1)
         still = len(content) == size_bytes and not moved(facts, os.fstat(descriptor))
-        racy = read_at_ns - facts.st_ctime_ns < files.RACY_NS
-        return _Content(content, facts, read_at_ns) if still and not racy else None
+        return content if still else None
 
 
 class _Content(NamedTuple):

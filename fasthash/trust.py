@@ -41,7 +41,7 @@ def open_own_file(path: str) -> int:
             raise OSError(number, os.strerror(number))
         _judge(path, real_path, facts)
 
-    return cautious.open_seen(path, _FLAGS, judge)
+    return cautious.open_seen(path, _FLAGS, judge)[0]
 
 
 def _judge(path: str, real_path: bytes, facts: os.stat_result) -> None:

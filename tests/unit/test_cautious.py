@@ -120,7 +120,8 @@ def test_what_was_judged_is_what_is_opened(root: Path) -> None:
         assert stat.S_ISREG(facts.st_mode)
         os.replace(root / "fifo", root / "f")
 
-    descriptor = cautious.open_seen(os.fsencode(root / "f"), os.O_RDONLY, judge)
+    descriptor, facts = cautious.open_seen(os.fsencode(root / "f"), os.O_RDONLY, judge)
+    assert facts.st_ino == os.fstat(descriptor).st_ino
     assert os.read(descriptor, 100) == b"judged"
     os.close(descriptor)
 
