@@ -314,9 +314,10 @@ static void note(const Plan *plan, size_t n, File *file)
 /* Whether a name is that of a file as simple as this module's: looked at before it is opened, for a
  * FIFO lets go a writer that waits for somebody to open it, and a device may do anything. Who puts
  * one in the place of a file between the look and the open can write in the folder, and lets go a
- * FIFO of his own; what is opened then is not taken for the file, see `settle`. (A descriptor without
- * content, opened anew by way of /proc, would leave no such moment; it costs a small file a third
- * more. The look takes the place of one at the open file: 3 % more than without.) */
+ * FIFO of his own; what is opened then is not taken for the file, see `settle`. Devices from elsewhere
+ * cannot be put there: no link is followed. (A descriptor without content, opened anew by way of /proc,
+ * would leave no such moment, and costs 5 us. The look takes the place of one at the open file: 0.7 us
+ * of 9.3 for a file of 8 KiB.) */
 static int is_simple(const Plan *plan, const char *name, struct stat *facts)
 {
     return fstatat(plan->folder, name, facts, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0 &&

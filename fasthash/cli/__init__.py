@@ -22,7 +22,7 @@ Exit status:
   0        complete, nothing to look at
   1        complete, but drift was found or waits, rows failed, or files are gone
   2        usage or configuration
-  3        database lost; progress is kept
+  3        database lost, or nothing can be opened; progress is kept
   4        preflight failed, nothing begun
   130/143  interrupted (SIGINT/SIGTERM); `fasthash run` goes on
 """
