@@ -120,14 +120,15 @@ BREAKS = {
         "return None if before.file_system == now.file_system else ANOTHER", "return ANOTHER",
         A + "test_roots.py tests/unit/test_sameness.py",
     ),
-    "other mount": Break(
+    "stranger": Break(
         "another file system with the number of the first is no root", "sameness.py",
         "return None if before.file_system == now.file_system else ANOTHER", "return None",
         "tests/unit/test_sameness.py",
     ),
     "look": Break(
         "what a path leads to is looked at before it is opened", "cautious.py",
-        "        judge(name, facts)\n        try:\n            return os.open(itself, flags), facts",
+        "        judge(name, facts)\n        try:\n"
+        "            return os.open(itself, flags), facts",
         "        try:\n            found = os.open(itself, flags), facts\n"
         "            judge(name, facts)\n            return found",
         "tests/unit/test_cautious.py",
@@ -161,7 +162,7 @@ BREAKS = {
         "return STAMPS.unpack(stamps_of(facts)) == known[1:5]",
         A + "test_precheck.py::test_the_number_of_the_device_is_no_fact_of_a_file",
     ),
-    "wide times": Break(
+    "wide": Break(
         "both readers agree on any time", "verdicts.py",
         "return max(-BIGINT_MAX, min(time_ns, BIGINT_MAX))",
         "return max(-(2**63), min(time_ns, BIGINT_MAX))",
