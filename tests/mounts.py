@@ -39,6 +39,13 @@ def unmount(folder: Path) -> None:
     subprocess.run(["umount", "--lazy", folder], capture_output=True, check=False)
 
 
+def unmount_all(folder: Path) -> None:
+    """Unmounts whatever is mounted there. (`os.path.ismount` does not see a bind mount.)"""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if line.split(" ")[4] == str(folder):
+            unmount(folder)
+
+
 class Disk:
     """A new ext4 in a file, and the loop devices that it has been on."""
 
@@ -68,7 +75,6 @@ def disks(folder: Path, mountpoint: Path, count: int = 1) -> Iterator[list[Disk]
     try:
         yield found
     finally:
-        while os.path.ismount(mountpoint):
-            unmount(mountpoint)
+        unmount_all(mountpoint)
         for disk in found:
             disk.close()

@@ -74,8 +74,7 @@ def mountpoint(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "mnt"
     path.mkdir()
     yield path
-    while os.path.ismount(path):
-        mounts.unmount(path)
+    mounts.unmount_all(path)
 
 
 def test_a_file_system_on_another_device_is_the_same_root(tmp_path: Path, mountpoint: Path) -> None:
