@@ -216,6 +216,16 @@ BREAKS = {
         "JSON_LINE_BYTES = 4096", "JSON_LINE_BYTES = 40960",
         A + "test_log_lines.py::test_lines_stay_whole_whatever_dies",
     ),
+    "log": Break(
+        "a log line that cannot be written ends nothing", "streams.py",
+        "            return memoryview(data).nbytes", "            raise",
+        A + "test_output.py::test_a_log_that_nobody_gets_ends_nothing",
+    ),
+    "result": Break(
+        "a result that cannot be written is no success", "cli/__init__.py",
+        "if status in (0, 1) and lost is not None", "if status > 1 and lost is not None",
+        A + "test_output.py::test_a_full_disk_is_one_line",
+    ),
 }  # fmt: skip
 
 

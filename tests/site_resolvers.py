@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
 
@@ -38,6 +39,13 @@ def deadly(text: str) -> str:
 def shouting(text: str) -> str:
     """Prints, which must not reach the channel between the processes."""
     print("resolving", text)
+    return text
+
+
+def talking(text: str) -> str:
+    """Prints, to either stream, and sees to it that it is written."""
+    print("resolving", text, flush=True)
+    print("resolving", text, file=sys.stderr, flush=True)
     return text
 
 
