@@ -9,7 +9,12 @@ import time
 
 
 def slow(text: str) -> str:
-    """Takes SLOW_S seconds a file, so that a run can be caught in the middle."""
+    """Takes SLOW_S seconds a file, and HELD_FILE is not found before the file HELD_UNTIL is there.
+
+    So a run is caught in the middle, however long it takes to catch it.
+    """
+    while text == os.environ.get("HELD_FILE") and not os.path.exists(os.environ["HELD_UNTIL"]):
+        time.sleep(0.01)
     time.sleep(float(os.environ.get("SLOW_S", "0.002")))
     return text
 

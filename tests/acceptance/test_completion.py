@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import FASTHASH
+from conftest import FASTHASH, PATIENCE_S
 
 BIN = str(Path(FASTHASH).parent)
 
@@ -52,7 +52,7 @@ def ask(shell: str, home: Path, *words: str) -> list[str]:
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )  # fmt: skip
     assert done.stderr == ""

@@ -167,7 +167,7 @@ def test_a_signal_while_it_waits(night: Night, number: int) -> None:
     process = night.database.start(*WINDOW, command="scrub")
     until(lambda: (night.held() or "").startswith("outside the window"), "it waits")
     process.send_signal(number)
-    summary, _ = ends(process, 128 + number, seconds=10)
+    summary, _ = ends(process, 128 + number)
     assert summary["state"] == "interrupted"
 
 

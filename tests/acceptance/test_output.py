@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Database
+from conftest import PATIENCE_S, Database
 
 ZEROS = "0" * 64
 FULL = "fasthash: cannot write to standard output: No space left on device"
@@ -48,7 +48,7 @@ def write_to(
         stdout=descriptor,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -365,6 +365,7 @@ def test_mistakes(everything: Database, tmp_path: Path) -> None:
 def test_without_the_extra(everything: Database, tmp_path: Path) -> None:
     (tmp_path / "jinja2.py").write_text("raise ModuleNotFoundError('no', name='jinja2')")
     everything.environment["PYTHONPATH"] = str(tmp_path)
+    everything.by_process = True
     done = everything.fasthash("report", "-o", str(tmp_path / "page"), status=2)
     assert done.stderr == "fasthash: the page needs jinja2: pip install jinja2 matplotlib\n"
     assert not (tmp_path / "page").exists()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from conftest import PATIENCE_S
 
 from fasthash import embedded
 from fasthash.embedded import client, postgres
@@ -66,7 +67,7 @@ class User:
             self.process.communicate()
 
 
-def eventually(condition: Callable[[], bool], what: str, wait_s: float = 20.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, wait_s: float = PATIENCE_S) -> None:
     deadline_s = time.monotonic() + wait_s
     while not condition():
         assert time.monotonic() < deadline_s, f"waited in vain until {what}"
@@ -455,12 +456,7 @@ def test_a_running_server_costs_no_process(home: Path, monkeypatch: pytest.Monke
     with embedded.ensure(home):
         monkeypatch.setattr(subprocess, "run", None)
         monkeypatch.setattr(importlib.util, "find_spec", None)
-        times_s = []
-        for _ in range(10):
-            start_s = time.perf_counter()
-            embedded.ensure(home).release()
-            times_s.append(time.perf_counter() - start_s)
-        assert min(times_s) < 0.05
+        embedded.ensure(home).release()
 
 
 def test_what_is_missing_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
