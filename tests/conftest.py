@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,32 @@ sys.dont_write_bytecode = False
 PATIENCE_S = 600.0
 FASTHASH = str(Path(sys.executable).with_name("fasthash"))
 _numbers = itertools.count(1)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line of a run says what was skipped, and what those tests want."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    reporter.write_line(skipped_line(reporter.stats.get("skipped", [])))
+
+
+def skipped_line(reports: list[pytest.TestReport | pytest.CollectReport]) -> str:
+    """What was skipped, grouped: `skipped: 13 tests want zsh (make test-tools), 2 want root`."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in reports
+        if isinstance(report.longrepr, tuple)
+    )
+    parts = []
+    for reason, n in reasons.most_common():
+        verb, _, what = reason.partition(" ")
+        said = f"want{'s' if n == 1 else ''} {what}" if verb == "wants" else f"({reason})"
+        parts.append(f"{n} {said}")
+    if parts:
+        first, _, rest = parts[0].partition(" ")
+        parts[0] = f"{first} test{'' if first == '1' else 's'} {rest}"
+    return f"skipped: {', '.join(parts) or 'nothing'}"
 
 
 @pytest.fixture(scope="session")

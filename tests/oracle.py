@@ -206,3 +206,10 @@ def helper(process: Run, kind: str) -> int:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
     return next(pid for pid, line in lines.items() if f"fasthash.{kind} import".encode() in line)
+
+
+def is_pending(pid: int, number: int) -> bool:
+    """Whether a process has not been given a signal yet that was sent to it."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)

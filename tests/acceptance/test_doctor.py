@@ -462,7 +462,7 @@ def storage(catalog: Database) -> Iterator[FaultyFiles]:
     try:
         file_system = FaultyFiles(catalog.root)
     except OSError as error:
-        pytest.skip(f"no FUSE here: {error}")
+        pytest.skip(f"wants to mount a FUSE file system: {error.strerror}")
     yield file_system
     file_system.close()
 

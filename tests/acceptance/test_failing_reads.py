@@ -18,7 +18,7 @@ from oracle import until
 SHIM = Path(__file__).parents[1] / "faulty.c"
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+pytestmark = pytest.mark.skipif(COMPILER is None, reason="wants a C compiler (make test-tools)")
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def storage(database: Database) -> Iterator[FaultyFiles]:
     try:
         file_system = fuse.FaultyFiles(database.root)
     except OSError as error:
-        pytest.skip(f"no FUSE here: {error}")
+        pytest.skip(f"wants to mount a FUSE file system: {error.strerror}")
     yield file_system
     file_system.close()
 

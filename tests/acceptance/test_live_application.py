@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import PATIENCE_S, Database, check_sums, sha256
+from conftest import PATIENCE_S, Database, Run, check_sums, sha256
 from oracle import until
 from test_resume import summary_of, wait_for_progress
 
@@ -143,17 +143,26 @@ def check_rows(corpus: Database, application: Application) -> None:
         assert metadata["file_sha256"] == sha256(corpus.root / row["file_path"]), row
 
 
+def start_shut(corpus: Database) -> tuple[Run, Path]:
+    """A run that has read rows of the catalog, and reads no file before another file is there."""
+    gate = corpus.root.with_name("gate_is_open")
+    corpus.environment["GATE"] = str(gate)
+    process = corpus.start("--resolver", "site_resolvers:shut", *SLOW[2:])
+    leased = "SELECT 1 FROM fasthash.checkpoint WHERE state = 'leased'"
+    until(lambda: corpus.sql(leased), "it has leased a range")
+    return process, gate
+
+
 def test_another_job_that_marks_a_row_first_is_left_alone(corpus: Database) -> None:
-    process = corpus.start(*SLOW)
-    wait_for_progress(corpus, 5)
+    process, gate = start_shut(corpus)
     marked = corpus.sql(
         'UPDATE artifacts SET metadata = metadata || \'{"file_sha256": "theirs", '
         '"file_sha256_computed_at": "2026-11-01T00:00:00Z"}\' '
-        "WHERE id > %s AND NOT metadata ? 'file_sha256' RETURNING id",
-        ROWS - 300,
+        "WHERE id < 300 RETURNING id"
     )
+    gate.touch()
     summary = summary_of(process, 0)
-    assert len(marked) > 100
+    assert len(marked) == 300
     assert summary["outcomes"]["fresh"] == len(marked)
     assert summary["rows_scanned"] == ROWS
     for row in marked:
@@ -161,16 +170,15 @@ def test_another_job_that_marks_a_row_first_is_left_alone(corpus: Database) -> N
 
 
 def test_a_hash_that_appears_after_the_lease_is_judged_when_writing(corpus: Database) -> None:
-    process = corpus.start(*SLOW)
-    wait_for_progress(corpus, 5)
+    process, gate = start_shut(corpus)
     touched = corpus.sql(
         "UPDATE artifacts SET metadata = metadata || "
         "jsonb_build_object('file_sha256', repeat('0', 64)) "
-        "WHERE id > %s AND NOT metadata ? 'file_sha256' RETURNING id",
-        ROWS - 300,
+        "WHERE id < 300 RETURNING id"
     )
+    gate.touch()
     summary = summary_of(process, 1)
-    assert len(touched) > 100
+    assert len(touched) == 300
     assert summary["drift_events"] == len(touched)
     drifts = corpus.sql("SELECT row_id, old_hash FROM fasthash.drift")
     assert {d["row_id"] for d in drifts} == {str(t["id"]) for t in touched}

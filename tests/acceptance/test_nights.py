@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import Database
-from oracle import ends, until
+from conftest import PATIENCE_S, Database
+from oracle import ends, is_pending, until
 from test_scrub import fill
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -199,16 +198,19 @@ def test_a_hangup_ends_no_run(database: Database, tmp_path: Path) -> None:
     fill(database, 20, size=20_000)
     for arguments in ([], ["--config", str(tmp_path / "fasthash.toml")]):
         (tmp_path / "fasthash.toml").write_text("workers = 1\n")
-        process = database.start(*arguments, "--rate", "80kB/s", "--restart")
+        log = tmp_path / f"log{len(arguments)}"
+        process = database.start(*arguments, "--rate", "1kB/s", "--restart", stderr_file=log)
         until(lambda: database.fasthash("rate", "--json", status=None).stdout, "it is at work")
         (tmp_path / "fasthash.toml").write_text('rate = "1GB/s"\n')
         process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
+        until(lambda p=process: not is_pending(p.pid, signal.SIGHUP), "it is taken")
+        process.send_signal(signal.SIGUSR1)
+        until(lambda f=log: "worker " in f.read_text(), "and so is the next")
         found = json.loads(database.fasthash("rate", "--json").stdout)
-        assert found[0]["hosts"][0]["bytes_per_s"] == 80_000
-        summary, err = ends(process, 0)
-        assert summary["state"] == "complete"
-        assert ("there is no configuration file" in err) is not arguments
+        assert found[0]["hosts"][0]["bytes_per_s"] == 1_000
+        database.fasthash("rate", "off")
+        assert process.wait(PATIENCE_S) == 0, log.read_text()
+        assert ("there is no configuration file" in log.read_text()) == (not arguments)
         database.sql("UPDATE artifacts SET metadata = '{}'")
 
 

@@ -32,7 +32,7 @@ def call(*command: str | Path, cwd: Path, **environment: str) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with sdist and wheel, made from what git knows of, the wheel from the sdist."""
     if not (ROOT / ".git").exists():
-        pytest.skip("these are no sources under version control")
+        pytest.skip("wants sources under version control")
     folder = tmp_path_factory.mktemp("built")
     listed = call("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     source = folder / "source"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here to open the page")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="wants chromium (make test-tools)")
 # A user namespace is not to be had as root; the others are so that it asks nobody for anything.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", "--disable-quic"]  # fmt: skip

@@ -108,10 +108,10 @@ def mount(arguments: list[str], undo: Callable[[], object] | None = None) -> Non
     """Mounts, or skips the test where that is not allowed."""
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+        pytest.skip("wants to mount")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.skipif(os.geteuid() != 0, reason="wants root")
 def test_a_root_that_is_unmounted(database: Database, tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()

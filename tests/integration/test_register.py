@@ -203,7 +203,7 @@ def descend(folder: int, name: str) -> int:
     return below
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="wants an ordinary user")
 def test_directories_that_must_not_be_read(tree: Database) -> None:
     closed = tree.root / "models"
     closed.chmod(0)
