@@ -333,14 +333,16 @@ def catalog(database: Database) -> Database:
     return database
 
 
-def test_no_history_counts_a_row_twice_or_leaves_one_out(catalog: Database) -> None:
+# Other histories at every run, so that a few each time become many.
+@pytest.mark.parametrize("histories", [10, pytest.param(200, marks=pytest.mark.long)])
+def test_no_history_counts_a_row_twice_or_leaves_one_out(catalog: Database, histories: int) -> None:
     class OfThisDatabase(Protocol):
         database = catalog
 
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         OfThisDatabase,
         settings=settings(
-            max_examples=int(os.environ.get("FASTHASH_HISTORIES", "25")),
+            max_examples=histories,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
