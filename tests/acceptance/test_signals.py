@@ -181,6 +181,7 @@ def test_during_the_summary(oracle: Oracle) -> None:
     until(lambda: database.sql("SELECT 1 FROM fasthash.sample"), "the first report")
     with locked(database, "fasthash.sample"):
         wait_for_waiting(database, "heartbeat")
+        process.let_go()
         until(
             lambda: database.sql("SELECT 1 FROM fasthash.run WHERE state = 'complete'"),
             "the run is complete",
