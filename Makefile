@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long bench docs lint clean
+.PHONY: demo test test-long test-tools bench docs lint clean
 demo: $(READY)
 	@$(BIN)/fasthash demo
 
 # Several at once: most of them wait for something. In order: the long files come first.
 test: $(READY)
 	$(BIN)/python -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder
+
+# What tests are skipped for otherwise: installed where that takes nothing but apt, root and a
+# network; elsewhere it says what is missing. It never fails.
+test-tools:
+	@sh tools/test_tools.sh
 
 # A million rows, a hundred thousand edits beside a run, half a minute without a database.
 test-long: $(READY)

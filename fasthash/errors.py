@@ -29,6 +29,15 @@ class OtherRunUnfinished(ConfigError):
         self.command = command
 
 
+class ResultLost(FasthashError):
+    """Standard output does not take what it should: the result is not complete."""
+
+    exit_status = 2
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write to standard output: {error.strerror}")
+
+
 class PreflightFailed(FasthashError):
     """A check before the start failed; nothing was begun."""
 

@@ -8,11 +8,13 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import here
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -22,8 +24,42 @@ from fasthash import embedded
 if TYPE_CHECKING:
     from pgserver import PgServer
 
+# What an interpreter may be told in the environment, a test's process is not: unbuffered streams
+# hide what is lost of buffered ones, and modules that are not kept compiled are compiled each time.
+for _name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(_name, None)
+sys.dont_write_bytecode = False
+
+# Bounds a wait for what never comes; nothing depends on how long anything takes.
+PATIENCE_S = 600.0
 FASTHASH = str(Path(sys.executable).with_name("fasthash"))
 _numbers = itertools.count(1)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last line of a run says what was skipped, and what those tests want."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    reporter.write_line(skipped_line(reporter.stats.get("skipped", [])))
+
+
+def skipped_line(reports: list[pytest.TestReport | pytest.CollectReport]) -> str:
+    """What was skipped, grouped: `skipped: 13 tests want zsh (make test-tools), 2 want root`."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in reports
+        if isinstance(report.longrepr, tuple)
+    )
+    parts = []
+    for reason, n in reasons.most_common():
+        verb, _, what = reason.partition(" ")
+        said = f"want{'s' if n == 1 else ''} {what}" if verb == "wants" else f"({reason})"
+        parts.append(f"{n} {said}")
+    if parts:
+        first, _, rest = parts[0].partition(" ")
+        parts[0] = f"{first} test{'' if first == '1' else 's'} {rest}"
+    return f"skipped: {', '.join(parts) or 'nothing'}"
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +76,17 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.dsn
 
 
+class Run(subprocess.Popen[str]):
+    """A run or scrub that was started; it may be held at a file (see `Database.hold`)."""
+
+    held_until: str | None = None
+
+    def let_go(self) -> None:
+        """Lets it come to its end."""
+        if self.held_until is not None:
+            Path(self.held_until).touch()
+
+
 @dataclass
 class Database:
     """A database of its own, and fasthash run against it."""
@@ -47,6 +94,9 @@ class Database:
     dsn: str
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
+    # What starts a command (setpriv, say), and whether a new interpreter has to: see here.py.
+    prefix: tuple[str, ...] = ()
+    by_process: bool = False
 
     def connect(self) -> psycopg.Connection[dict[str, Any]]:
         """A session in autocommit mode whose rows are dicts."""
@@ -61,7 +111,7 @@ class Database:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a fasthash command."""
-        return [FASTHASH, *arguments]
+        return [*self.prefix, FASTHASH, *arguments]
 
     def env(self) -> dict[str, str]:
         """The environment of a fasthash command; in colour is only what asks for it."""
@@ -69,18 +119,25 @@ class Database:
         return {**kept, "NO_COLOR": "1", "FASTHASH_DSN": self.dsn, **self.environment}
 
     def fasthash(
-        self, *arguments: str, status: int | None = 0, timeout: float = 60, **kwargs: Any
+        self, *arguments: str, status: int | None = 0, **kwargs: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the real command and checks its exit status (unless `status` is None)."""
-        done = subprocess.run(
-            self.command(*arguments),
-            env=self.env(),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-            **kwargs,
-        )
+        """Runs the command and checks its exit status (unless `status` is None).
+
+        Those of `here.COMMANDS` are called in this process, if there are no `kwargs` for a new one.
+        """
+        by_process = kwargs or self.prefix or self.by_process
+        if not by_process and here.is_possible(arguments, self.environment):
+            done = here.call(arguments, self.env())
+        else:
+            done = subprocess.run(
+                self.command(*arguments),
+                env=self.env(),
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+                **kwargs,
+            )
         assert status is None or done.returncode == status, (
             f"exit {done.returncode}, expected {status}\n{done.stdout}\n{done.stderr}"
         )
@@ -102,9 +159,7 @@ class Database:
         """`fasthash scrub --json` over the root; returns the summary."""
         return self.run(*arguments, status=status, command="scrub", **kwargs)
 
-    def start(
-        self, *arguments: str, stderr_file: Path | None = None, command: str = "run"
-    ) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stderr_file: Path | None = None, command: str = "run") -> Run:
         """Starts `fasthash run --json` over the root and returns at once.
 
         Its output goes to pipes, or with `stderr_file` to that file and nowhere.
@@ -115,7 +170,7 @@ class Database:
             else os.open(stderr_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         )
         try:
-            return subprocess.Popen(
+            process = Run(
                 self.command(command, "--json", "--root", str(self.root), *arguments),
                 env=self.env(),
                 stdout=subprocess.PIPE if stderr_file is None else subprocess.DEVNULL,
@@ -125,6 +180,17 @@ class Database:
         finally:
             if stderr_file is not None:
                 os.close(log)
+        process.held_until = self.environment.get("HELD_UNTIL")
+        return process
+
+    def hold(self, name: str) -> None:
+        """Has runs with the resolver `site_resolvers:slow` stay at a file until they are let go.
+
+        It should be the last of the catalog: then such a run is not over before a test has done
+        to it what it wants to, and whatever comes before is done meanwhile.
+        """
+        until = self.root.parent / f"{self.root.name}-go-on"
+        self.environment |= {"HELD_FILE": name, "HELD_UNTIL": str(until)}
 
     def make_table(self, id_type: str = "bigint", metadata_type: str = "jsonb") -> None:
         """The default catalog table, empty."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
-import subprocess
+import termios
 import time
 import uuid
 from collections import Counter
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from conftest import Database, check_sums
+from conftest import PATIENCE_S, Database, Run, check_sums
 
 MARK = "RUN_OF_THE_TEST"
 OUTCOMES = ("hashed", "confirmed", "drifted", "fresh", "no_file", "failed")
@@ -25,7 +27,7 @@ SLOW = ("--resolver", "site_resolvers:slow", "--range-rows", "60", "--workers", 
 OLD_MARKER = "2026-01-01T00:00:00Z"
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
     """Waits for a condition and returns what it gave."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -46,6 +48,7 @@ class Oracle:
             "SLOW_S": str(slow_s),
             MARK: uuid.uuid4().hex,
         }
+        database.hold(f"f{rows - 1}")
         database.make_table()
         for n in range(rows):
             self._add(n)
@@ -159,12 +162,17 @@ class Oracle:
 
     def expect_no_process(self) -> None:
         """Nothing is left a moment after the end."""
-        until(lambda: not self.processes(), "a process is left behind", seconds=3)
+        until(lambda: not self.processes(), "a process is left behind")
 
 
-def ends(process: subprocess.Popen[str], status: int, seconds: float = 60) -> tuple[Any, str]:
-    """Waits for a run's end; its summary (None without one) and what it said."""
-    out, err = process.communicate(timeout=seconds)
+def ends(process: Run, status: int) -> tuple[Any, str]:
+    """Waits for a run's end; its summary (None without one) and what it said.
+
+    One that is to complete is let go; one that is stopped, or loses its database, is not.
+    """
+    if status in (0, 1):
+        process.let_go()
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == status, (process.returncode, err)
     assert "Traceback" not in err, err
     return json.loads(out) if out else None, err
@@ -175,3 +183,33 @@ def kill(pids: Sequence[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def waiting_bytes(pid: int) -> int:
+    """What lies unread in the pipe that a process reads its messages from."""
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        if int(descriptor.name) > 2 and "pipe:" in os.readlink(descriptor):
+            try:
+                pipe = os.open(descriptor, os.O_RDONLY | os.O_NONBLOCK)
+            except OSError:
+                continue
+            found = array.array("i", [0])
+            fcntl.ioctl(pipe, termios.FIONREAD, found)
+            os.close(pipe)
+            if found[0]:
+                return found[0]
+    return 0
+
+
+def helper(process: Run, kind: str) -> int:
+    """The process of a kind that a run has started: `writer`, say."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    lines = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return next(pid for pid, line in lines.items() if f"fasthash.{kind} import".encode() in line)
+
+
+def is_pending(pid: int, number: int) -> bool:
+    """Whether a process has not been given a signal yet that was sent to it."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        masks = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)

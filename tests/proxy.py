@@ -13,11 +13,13 @@ class Proxy:
     """Passes bytes on between TCP clients and the server's socket, until told to be silent.
 
     A silent one takes connections and whatever is sent, and answers nothing: no error, no end.
+    `unanswered` counts the clients that came meanwhile.
     """
 
     def __init__(self, server_socket: Path) -> None:
         self.server_socket = str(server_socket)
         self.silent = False
+        self.unanswered = 0
         self.ended = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -45,6 +47,7 @@ class Proxy:
                         client, _ = near.accept()
                         if self.silent:
                             swallowed.append(client)  # no server behind it, ever
+                            self.unanswered += 1
                             continue
                         server = socket.socket(socket.AF_UNIX)
                         server.connect(self.server_socket)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import time
 
 from fasthash import shortage
 
 
 def slow(text: str) -> str:
-    """Takes SLOW_S seconds a file, so that a run can be caught in the middle."""
+    """Takes SLOW_S seconds a file, and HELD_FILE is not found before the file HELD_UNTIL is there.
+
+    So a run is caught in the middle, however long it takes to catch it.
+    """
+    while text == os.environ.get("HELD_FILE") and not os.path.exists(os.environ["HELD_UNTIL"]):
+        time.sleep(0.01)
     time.sleep(float(os.environ.get("SLOW_S", "0.002")))
     return text
 
@@ -41,6 +47,13 @@ def deadly(text: str) -> str:
 def shouting(text: str) -> str:
     """Prints, which must not reach the channel between the processes."""
     print("resolving", text)
+    return text
+
+
+def talking(text: str) -> str:
+    """Prints, to either stream, and sees to it that it is written."""
+    print("resolving", text, flush=True)
+    print("resolving", text, file=sys.stderr, flush=True)
     return text
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fasthash import __version__
-from fasthash.errors import INTERNAL_ERROR_STATUS, FasthashError
+from fasthash import __version__, streams
+from fasthash.errors import INTERNAL_ERROR_STATUS, FasthashError, ResultLost
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -21,7 +21,7 @@ EXIT_STATUS_HELP = """\b
 Exit status:
   0        complete, nothing to look at
   1        complete, but drift was found or waits, rows failed, or files are gone
-  2        usage or configuration
+  2        usage or configuration, or the result could not be written
   3        could not go on (database lost, run given up by others, ..); progress is kept
   4        preflight failed, nothing begun
   70       internal error: a defect of fasthash; what was committed before is kept
@@ -117,10 +117,21 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command and exits with its status; errors are one line on stderr."""
     signal.signal(signal.SIGTERM, _terminated)
+    streams.keep_log()
+    streams.watch_result()
     if COMPLETE_VARIABLE in os.environ:
         from fasthash.cli import completion  # noqa: PLC0415
 
         completion.prepare()
+    status = _status_of(arguments)
+    lost = streams.lost_result()
+    if status in (0, 1) and lost is not None and not isinstance(lost, BrokenPipeError):
+        status = _complain(str(ResultLost(lost)), ResultLost.exit_status)
+    sys.exit(status)
+
+
+def _status_of(arguments: list[str] | None) -> int:
+    """Runs a command; what ends it is said in one line."""
     try:
         status = cli.main(
             arguments,
@@ -130,7 +141,11 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except click.exceptions.Exit as stop:
         status = stop.exit_code
-    except click.Abort:
+    except SystemExit as stop:
+        # By _terminated; or by click with 1, where a reader has enough: that is no drift.
+        has_enough = stop.code == 1 and isinstance(streams.lost_result(), BrokenPipeError)
+        status = 0 if has_enough else stop.code
+    except (click.Abort, KeyboardInterrupt):
         status = 130
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
@@ -141,16 +156,14 @@ def main(arguments: list[str] | None = None) -> None:
         status = _complain(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
     except FasthashError as error:
         status = _complain(str(error), error.exit_status)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read our output has enough
-        status = 0
-    except KeyboardInterrupt:
-        status = 130
-    except SystemExit:
-        raise
+    except OSError as error:
+        if streams.lost_result() is None:
+            status = _complain_of_database(error)
+        else:
+            status = 0  # `main` says what was lost
     except BaseException as error:  # a status of 1 would say something about the catalog
         status = _complain_of_database(error)
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0
 
 
 def _terminated(number: int, _frame: object) -> None:
@@ -161,7 +174,7 @@ def _complain(message: str, status: int) -> int:
     from fasthash import logs  # noqa: PLC0415
     from fasthash.colour import Style, is_wanted, paint  # noqa: PLC0415
 
-    sys.stdout.flush()
+    streams.lost_result()  # what was written comes before the complaint
     if logs.is_json():
         log = logging.getLogger("fasthash")
         log.error("%s", message, extra=logs.event("error", exit_status=status))

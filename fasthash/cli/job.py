@@ -15,7 +15,7 @@ import click
 from fasthash import logs
 from fasthash.cli.metrics import start_metrics, tell_end, tell_failure
 from fasthash.cli.options import find_dsn, reload_rates, set_up_logs, settings_from
-from fasthash.errors import ConfigError
+from fasthash.errors import ResultLost
 from fasthash.fixity import Outcome
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ def work(values: dict[str, Any]) -> None:
     if finished.error is not None:
         raise finished.error from unshown
     if finished.stopped_by is not None:
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(finished.exit_status)  # a thread may still wait for a dead database
     if unshown is not None:
         raise unshown
@@ -96,7 +94,7 @@ def _end_at_once_when_told() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:
+def _show(summary: RunSummary, *, as_json: bool) -> ResultLost | None:
     """Prints the summary; returns the error if it cannot: how the run ended goes before it."""
     from fasthash.cli import tables  # noqa: PLC0415
     from fasthash.cli.colour import coloured  # noqa: PLC0415
@@ -110,6 +108,6 @@ def _show(summary: RunSummary, *, as_json: bool) -> ConfigError | None:
             else:
                 text = as_text(tables.harmless(summary), tables.list_columns())
                 print(coloured(text, out), file=out)
-    except ConfigError as error:
+    except ResultLost as error:
         return error
     return None

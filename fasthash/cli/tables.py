@@ -6,7 +6,6 @@ import contextlib
 import io
 import itertools
 import json
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +15,9 @@ from typing import Any, TextIO
 
 import click
 
+from fasthash import streams
 from fasthash.cli.colour import heading
-from fasthash.errors import ConfigError
+from fasthash.errors import ResultLost
 from fasthash.fixity import Counts
 from fasthash.logs import printable
 from fasthash.summary import RunSummary
@@ -40,7 +40,7 @@ def standard_output(*, exact: bool = False) -> Iterator[TextIO]:
         exact: UTF-8 whatever the locale; otherwise characters that it lacks come as escapes.
 
     Raises:
-        ConfigError: it cannot be written to (a full disk).
+        ResultLost: it cannot be written to (a full disk, `>&-`).
     """
     out = sys.stdout
     if isinstance(out, io.TextIOWrapper):
@@ -52,11 +52,10 @@ def standard_output(*, exact: bool = False) -> Iterator[TextIO]:
         yield out
         out.flush()
     except OSError as error:
-        # What is still buffered goes nowhere; else the interpreter complains of it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        streams.discard(out)  # else the interpreter complains at its end of what is still buffered
         if isinstance(error, BrokenPipeError):
             raise click.exceptions.Exit(0) from None
-        raise ConfigError(f"cannot write to standard output: {error.strerror}") from error
+        raise ResultLost(error) from error
 
 
 def has_blocks() -> bool:

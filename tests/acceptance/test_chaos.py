@@ -14,7 +14,7 @@ from pgserver import PgServer, embedded_binaries, older_binaries
 def test_nothing_is_lost_and_nothing_wrong(which: str, tmp_path: Path) -> None:
     binaries = embedded_binaries() if which == "embedded" else older_binaries()
     if binaries is None:
-        pytest.skip("there is no older PostgreSQL server on this machine")
+        pytest.skip("wants an older PostgreSQL (make test-tools)")
     server = PgServer(tmp_path / "pg", binaries)
     server.start()
     try:

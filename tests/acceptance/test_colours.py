@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 
 import pytest
-from conftest import Database
+from conftest import PATIENCE_S, Database
 
 ESCAPE = "\x1b["
 YELLOW_WARNING = f"{ESCAPE}33mWARNING{ESCAPE}0m"
@@ -40,7 +40,7 @@ class Screen:
             pass  # that is how a terminal says that nobody writes to it any more
         os.close(lead)
         self.text = shown.decode().replace("\r\n", "\n")
-        piped: str = process.communicate(timeout=60)[other == "stderr"]
+        piped: str = process.communicate(timeout=PATIENCE_S)[other == "stderr"]
         return piped
 
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import FASTHASH
+from conftest import FASTHASH, PATIENCE_S
 
 BIN = str(Path(FASTHASH).parent)
 
@@ -37,7 +37,7 @@ complete -C "$argv" | string split --max 1 --fields 1 \t
 def ask(shell: str, home: Path, *words: str) -> list[str]:
     """What a shell offers for the last of some words."""
     if shutil.which(shell) is None:
-        pytest.skip(f"there is no {shell} here")
+        pytest.skip(f"wants {shell} (make test-tools)")
     script = home / "script"
     script.write_text({"bash": BASH, "zsh": ZSH, "fish": FISH}[shell])
     options = {"bash": ["--norc"], "zsh": ["-f"], "fish": ["--no-config"]}[shell]
@@ -52,7 +52,7 @@ def ask(shell: str, home: Path, *words: str) -> list[str]:
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )  # fmt: skip
     assert done.stderr == ""

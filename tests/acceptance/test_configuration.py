@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FASTHASH, Database
+from conftest import FASTHASH, PATIENCE_S, Database
 
 from fasthash.cli import keys
 
@@ -42,7 +42,7 @@ def run(here: Path) -> Run:
             env={**kept, "HOME": str(here), "NO_COLOR": "1", **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == status, done.stdout + done.stderr

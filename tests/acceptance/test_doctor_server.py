@@ -23,7 +23,7 @@ def server(
     """One that may be restarted, with what logical replication and two-phase commit need."""
     binaries = embedded_binaries() if request.param == "embedded" else older_binaries()
     if binaries is None:
-        pytest.skip("this machine has no older PostgreSQL")
+        pytest.skip("wants an older PostgreSQL (make test-tools)")
     own = PgServer(Path(tmp_path_factory.mktemp("own")) / "pg", binaries)
     own.start()
     configure(own, wal_level="logical", max_prepared_transactions="5", archive_mode="on")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Database
+from conftest import PATIENCE_S, Database
 from oracle import until
 
 DOCS = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
@@ -119,4 +119,4 @@ def test_rates_of_a_run_under_way(drifted: Database, tmp_path: Path) -> None:
         assert set(run["hosts"][0]) == {"host", "bytes_per_s", "files_per_s"}
     finally:
         hold.unlink()
-        process.wait(30)
+        process.wait(PATIENCE_S)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Database, sha256, sha256sum
+from conftest import PATIENCE_S, Database, sha256, sha256sum
 from oracle import until
 
 import fasthash
@@ -255,7 +255,7 @@ def test_ctrl_c_gives_back_what_is_held_and_the_next_call_goes_on(
     marked = "SELECT count(*) AS n FROM artifacts WHERE metadata ? 'file_sha256'"
     until(lambda: database.sql(marked)[0]["n"] >= 10, "the first rows")
     script.send_signal(signal.SIGINT)
-    out, complaints = script.communicate(timeout=60)
+    out, complaints = script.communicate(timeout=PATIENCE_S)
     assert out.split() == ["interrupted", "0"], (script.returncode, complaints)
     done = database.sql(marked)[0]["n"]
     assert 10 <= done < 400

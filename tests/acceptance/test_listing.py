@@ -70,14 +70,14 @@ def test_sha256sum_checks_it(database: Database, form: str) -> None:
     check(["sha256sum", "-c", "--strict", "--quiet"], content, database.root)
 
 
-@pytest.mark.skipif(shutil.which("shasum") is None, reason="no shasum here")
+@pytest.mark.skipif(shutil.which("shasum") is None, reason="wants shasum (make test-tools)")
 def test_shasum_checks_it(database: Database) -> None:
     fill(database, tuple(n for n in NAMES if "\r" not in n))  # which it does not escape
     names = ("--relative-to", str(database.root), "--root", str(database.root))
     check(["shasum", "-a", "256", "-c", "-s"], write(database, *names), database.root)
 
 
-@pytest.mark.skipif(shutil.which("hashdeep") is None, reason="no hashdeep here")
+@pytest.mark.skipif(shutil.which("hashdeep") is None, reason="wants hashdeep (make test-tools)")
 def test_hashdeep_audits_it(database: Database) -> None:
     fill(database, NO_NEWLINE)
     absolute = write(database, "--format", "hashdeep", "--relative-to", "/", "--root",

@@ -6,12 +6,12 @@ import json
 import os
 import random
 import threading
-import time
 from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import Database, check_sums, sha256
+from conftest import PATIENCE_S, Database, Run, check_sums, sha256
+from oracle import until
 from test_resume import summary_of, wait_for_progress
 
 ROWS = 1_000
@@ -21,6 +21,7 @@ SLOW = ("--resolver", "site_resolvers:gated", "--range-rows", "150", "--workers"
 @pytest.fixture
 def corpus(database: Database) -> Database:
     """Rows with a file each, and twice as many files to move to."""
+    database.hold(f"f{ROWS - 1}")
     database.environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), "SLOW_S": "0.004"}
     database.make_table()
     with (
@@ -104,13 +105,12 @@ def test_no_foreign_change_is_lost(corpus: Database, edits: int) -> None:
     wait_for_progress(corpus, 5)
     for application in applications:
         application.start()
-    time.sleep(2.0)
-    while sum(a.edits for a in applications) <= edits:
-        time.sleep(0.1)
+    until(lambda: sum(a.edits for a in applications) > edits, "the applications have edited")
     for n in range(5):
         (corpus.root / f"late{n}").write_text("late")
         corpus.add(-1 - n, f"late{n}", {"n": -1 - n}, "t0")
-    time.sleep(0.5)
+    enough = sum(a.edits for a in applications) + 20
+    until(lambda: sum(a.edits for a in applications) > enough, "they go on, beside the late rows")
     for application in applications:
         application.ended.set()
         application.join()
@@ -143,17 +143,26 @@ def check_rows(corpus: Database, application: Application) -> None:
         assert metadata["file_sha256"] == sha256(corpus.root / row["file_path"]), row
 
 
+def start_shut(corpus: Database) -> tuple[Run, Path]:
+    """A run that has read rows of the catalog, and reads no file before another file is there."""
+    gate = corpus.root.with_name("gate_is_open")
+    corpus.environment["GATE"] = str(gate)
+    process = corpus.start("--resolver", "site_resolvers:shut", *SLOW[2:])
+    leased = "SELECT 1 FROM fasthash.checkpoint WHERE state = 'leased'"
+    until(lambda: corpus.sql(leased), "it has leased a range")
+    return process, gate
+
+
 def test_another_job_that_marks_a_row_first_is_left_alone(corpus: Database) -> None:
-    process = corpus.start(*SLOW)
-    wait_for_progress(corpus, 5)
+    process, gate = start_shut(corpus)
     marked = corpus.sql(
         'UPDATE artifacts SET metadata = metadata || \'{"file_sha256": "theirs", '
         '"file_sha256_computed_at": "2026-11-01T00:00:00Z"}\' '
-        "WHERE id > %s AND NOT metadata ? 'file_sha256' RETURNING id",
-        ROWS - 300,
+        "WHERE id < 300 RETURNING id"
     )
+    gate.touch()
     summary = summary_of(process, 0)
-    assert len(marked) > 100
+    assert len(marked) == 300
     assert summary["outcomes"]["fresh"] == len(marked)
     assert summary["rows_scanned"] == ROWS
     for row in marked:
@@ -161,16 +170,15 @@ def test_another_job_that_marks_a_row_first_is_left_alone(corpus: Database) -> N
 
 
 def test_a_hash_that_appears_after_the_lease_is_judged_when_writing(corpus: Database) -> None:
-    process = corpus.start(*SLOW)
-    wait_for_progress(corpus, 5)
+    process, gate = start_shut(corpus)
     touched = corpus.sql(
         "UPDATE artifacts SET metadata = metadata || "
         "jsonb_build_object('file_sha256', repeat('0', 64)) "
-        "WHERE id > %s AND NOT metadata ? 'file_sha256' RETURNING id",
-        ROWS - 300,
+        "WHERE id < 300 RETURNING id"
     )
+    gate.touch()
     summary = summary_of(process, 1)
-    assert len(touched) > 100
+    assert len(touched) == 300
     assert summary["drift_events"] == len(touched)
     drifts = corpus.sql("SELECT row_id, old_hash FROM fasthash.drift")
     assert {d["row_id"] for d in drifts} == {str(t["id"]) for t in touched}
@@ -181,12 +189,9 @@ def test_a_row_that_is_locked_for_long_holds_up_no_other(corpus: Database) -> No
     with psycopg.connect(corpus.dsn) as holder:
         holder.execute("SELECT 1 FROM artifacts WHERE id = 500 FOR UPDATE")
         process = corpus.start("--workers", "2", "--range-rows", "1000")
-        deadline = time.monotonic() + 30
-        while corpus.sql("SELECT count(*) AS n FROM fasthash.journal")[0]["n"] < ROWS - 1:
-            assert time.monotonic() < deadline, "one locked row holds up the others"
-            time.sleep(0.2)
+        wait_for_progress(corpus, ROWS - 1)  # or one locked row holds up the others
         holder.rollback()
-    summary = summary_of(process, None)
+    summary = json.loads(process.communicate(timeout=PATIENCE_S)[0])
     assert summary["rows_updated"] >= ROWS - 1
     corpus.run()
     assert corpus.metadata(500)["file_sha256"] == sha256(corpus.root / "f500")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from conftest import Database
+from conftest import PATIENCE_S, Database
 from oracle import SLOW, Oracle, kill, until
 from test_scrub import fill
 
@@ -21,6 +21,7 @@ from test_events import documented
 
 HOOKS = str(Path(__file__).parents[1] / "hooks")
 MOST_BYTES = 4096
+KILLED = ("worker", "writer")
 # Six bytes a character in JSON, and twice in a line of a drift.
 LONG = "é" * 110
 
@@ -77,12 +78,14 @@ def test_lines_stay_whole_whatever_dies(database: Database) -> None:
     reading.start()
     oracle.wait_for_rows(100)
     telling.set()
-    for kind in ("worker", "writer"):
+    for kind in KILLED:
         kill(oracle.pids(kind)[:1], signal.SIGKILL)
+    until(lambda: all(f'"{kind}_died"'.encode() in b"".join(read) for kind in KILLED), "it is said")
+    process.let_go()
     out = process.stdout.read() if process.stdout else ""
     reading.join()
     err = b"".join(read).decode()
-    assert process.wait(60) == 1, err[-2000:]
+    assert process.wait(PATIENCE_S) == 1, err[-2000:]
     lines = checked(err)
     names = [line["event"] for line in lines]
     assert {"run_opened", "progress", "drift", "worker_died", "writer_died", "activity",
@@ -120,16 +123,20 @@ def test_a_log_on_a_full_disk_ends_nothing(database: Database) -> None:
     assert json.loads(done.stdout)["outcomes"]["hashed"] == 3
 
 
-def test_a_database_that_goes_away_and_comes_back(database: Database) -> None:
+def test_a_database_that_goes_away_and_comes_back(database: Database, tmp_path: Path) -> None:
     oracle = Oracle(database, rows=300, slow_s=0.01)
-    process = database.start(*SLOW, "--log-format", "json")
+    log = tmp_path / "log"
+    process = database.start(*SLOW, "--log-format", "json", stderr_file=log)
     oracle.wait_for_rows(20)
     database.sql(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
         "AND application_name LIKE 'fasthash %%'"
     )
-    until(lambda: process.poll() is not None, "it ends")
-    lines = checked(process.communicate(timeout=10)[1])
+    for name in ("writer", "heartbeat"):
+        until(lambda n=name: f"{n}: the database is back" in log.read_text(), f"the {name} is back")
+    process.let_go()
+    process.wait(PATIENCE_S)
+    lines = checked(log.read_text())
     away = {line["session"] for line in lines if line["event"] == "database_away"}
     back = [line for line in lines if line["event"] == "database_back"]
     assert {"writer", "heartbeat"} <= away

@@ -6,7 +6,7 @@ import json
 import signal
 from pathlib import Path
 
-from conftest import Database
+from conftest import PATIENCE_S, Database
 from oracle import until
 
 
@@ -20,7 +20,7 @@ def interrupted(database: Database) -> None:
     process = database.start("--resolver", "site_resolvers:slow", "--range-rows", "10")
     until(lambda: database.sql("SELECT 1 FROM fasthash.journal LIMIT 1"), "something is written")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
 
 

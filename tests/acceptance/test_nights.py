@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import Database
-from oracle import ends, until
+from conftest import PATIENCE_S, Database
+from oracle import ends, is_pending, until
 from test_scrub import fill
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -167,7 +167,7 @@ def test_a_signal_while_it_waits(night: Night, number: int) -> None:
     process = night.database.start(*WINDOW, command="scrub")
     until(lambda: (night.held() or "").startswith("outside the window"), "it waits")
     process.send_signal(number)
-    summary, _ = ends(process, 128 + number, seconds=10)
+    summary, _ = ends(process, 128 + number)
     assert summary["state"] == "interrupted"
 
 
@@ -194,21 +194,30 @@ def test_bad_input_is_one_line(database: Database, arguments: tuple[str, ...], s
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def hosts(database: Database) -> list[dict[str, Any]]:
+    """The hosts of the run that is under way, with their rates."""
+    done = database.fasthash("rate", "--json", status=None)
+    found = json.loads(done.stdout) if done.returncode == 0 else []
+    return found[0]["hosts"] if found else []
+
+
 def test_a_hangup_ends_no_run(database: Database, tmp_path: Path) -> None:
     """Without a file there is nothing to read; with one, it does not outrank a flag."""
     fill(database, 20, size=20_000)
     for arguments in ([], ["--config", str(tmp_path / "fasthash.toml")]):
         (tmp_path / "fasthash.toml").write_text("workers = 1\n")
-        process = database.start(*arguments, "--rate", "80kB/s", "--restart")
-        until(lambda: database.fasthash("rate", "--json", status=None).stdout, "it is at work")
+        log = tmp_path / f"log{len(arguments)}"
+        process = database.start(*arguments, "--rate", "2kB/s", "--restart", stderr_file=log)
+        until(lambda: hosts(database), "it is at work, and hears signals")
         (tmp_path / "fasthash.toml").write_text('rate = "1GB/s"\n')
         process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
-        found = json.loads(database.fasthash("rate", "--json").stdout)
-        assert found[0]["hosts"][0]["bytes_per_s"] == 80_000
-        summary, err = ends(process, 0)
-        assert summary["state"] == "complete"
-        assert ("there is no configuration file" in err) is not arguments
+        until(lambda p=process: not is_pending(p.pid, signal.SIGHUP), "it is taken")
+        process.send_signal(signal.SIGUSR1)
+        until(lambda f=log: " rows, at work" in f.read_text(), "and so is the next")
+        assert hosts(database)[0]["bytes_per_s"] == 2_000
+        database.fasthash("rate", "off")
+        assert process.wait(PATIENCE_S) == 0, log.read_text()
+        assert ("there is no configuration file" in log.read_text()) == (not arguments)
         database.sql("UPDATE artifacts SET metadata = '{}'")
 
 

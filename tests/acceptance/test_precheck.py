@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from conftest import Database, sha256
+from conftest import PATIENCE_S, Database, sha256
 from oracle import until
 from test_scrub import drifts, fill, rot
 from xxhash import xxh3_128_hexdigest
@@ -115,7 +115,7 @@ def test_a_racy_stamp_is_never_trusted(database: Database, tmp_path: Path) -> No
     for path in paths:
         os.utime(path)
     hold.unlink()
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     first = database.scrub("--precheck", "stat")
     assert (first["rows_prechecked"], first["outcomes"]["confirmed"]) == (0, 5)
     settle()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here to open the page")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="wants chromium (make test-tools)")
 # A user namespace is not to be had as root; the others are so that it asks nobody for anything.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", "--disable-quic"]  # fmt: skip
@@ -365,6 +365,7 @@ def test_mistakes(everything: Database, tmp_path: Path) -> None:
 def test_without_the_extra(everything: Database, tmp_path: Path) -> None:
     (tmp_path / "jinja2.py").write_text("raise ModuleNotFoundError('no', name='jinja2')")
     everything.environment["PYTHONPATH"] = str(tmp_path)
+    everything.by_process = True
     done = everything.fasthash("report", "-o", str(tmp_path / "page"), status=2)
     assert done.stderr == "fasthash: the page needs jinja2: pip install jinja2 matplotlib\n"
     assert not (tmp_path / "page").exists()

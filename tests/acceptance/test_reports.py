@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import csv
+import fcntl
 import io
 import json
 import os
@@ -10,13 +12,14 @@ import pty
 import signal
 import subprocess
 import sys
-import time
+import termios
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
-from conftest import Database, sha256
+from conftest import PATIENCE_S, Database, sha256
+from oracle import until
 
 from fasthash.cli import tables
 from fasthash.logs import printable
@@ -87,7 +90,7 @@ def screen(database: Database, *arguments: str, columns: int = 80) -> str:
     assert process.stderr is not None
     assert process.stderr.read() == b""
     process.stderr.close()
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
     return shown.decode().replace("\r\n", "\n")
 
 
@@ -109,15 +112,16 @@ def status_of(database: Database) -> dict[str, Any]:
 
 def wait_for(database: Database, wanted: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """The status, once it is as wanted."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+
+    def found() -> dict[str, Any] | None:
         done = database.fasthash("status", "--json", status=None)
-        if done.returncode == 0:  # 2: there is no run yet
-            status: dict[str, Any] = json.loads(done.stdout)
-            if wanted(status):
-                return status
-        time.sleep(0.2)
-    raise AssertionError(done)
+        if done.returncode:  # 2: there is no run yet
+            return None
+        status: dict[str, Any] = json.loads(done.stdout)
+        return status if wanted(status) else None
+
+    status: dict[str, Any] = until(found, "the status is as wanted")
+    return status
 
 
 # --- before there is anything to tell ------------------------------------------------------
@@ -308,6 +312,14 @@ def test_a_reader_who_has_enough(many: Database) -> None:
         check_broken_pipe(many, how)
 
 
+def unread_bytes(pipe: IO[bytes] | None) -> int:
+    """What lies in a pipe and was not read."""
+    found = array.array("i", [0])
+    assert pipe is not None
+    fcntl.ioctl(pipe, termios.FIONREAD, found)
+    return found[0]
+
+
 def check_broken_pipe(many: Database, how: list[str]) -> None:
     """The command waits for its reader and ends with it, in silence."""
     process = subprocess.Popen(
@@ -319,15 +331,16 @@ def check_broken_pipe(many: Database, how: list[str]) -> None:
     assert process.stdout is not None
     assert process.stdout.readline()
     # While nobody reads, the command waits; it must not hold a snapshot of the database open.
-    time.sleep(0.5)
-    sessions = many.sql(
+    until(lambda: unread_bytes(process.stdout) > 30_000, "it waits for its reader")
+    seen = (
         "SELECT state, xact_start, backend_xmin FROM pg_stat_activity "
         "WHERE application_name = 'fasthash residual' AND datname = current_database()"
     )
-    assert sessions == [{"state": "idle", "xact_start": None, "backend_xmin": None}]
+    idle = [{"state": "idle", "xact_start": None, "backend_xmin": None}]
+    until(lambda: many.sql(seen) == idle, "it holds no snapshot")
     process.stdout.close()
     process.stdout = None
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert err == b""
     assert process.returncode == 0
 
@@ -526,7 +539,7 @@ def test_status_of_a_live_and_an_interrupted_run(large: Database, tmp_path: Path
         shown = screen(large, "status")
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(10)
+        process.wait(PATIENCE_S)
     assert live["state"] == "running"
     assert live["finished_at"] is None
     assert (live["rows_scanned"], live["rows_expected"]) == (2, 3)
@@ -560,7 +573,7 @@ def test_status_after_a_kill(large: Database, tmp_path: Path) -> None:
     process = large.start("--workers", "1", stderr_file=tmp_path / "log")
     wait_for(large, is_in_large)
     process.kill()
-    process.wait(10)
+    process.wait(PATIENCE_S)
     status = wait_for(large, lambda s: s["state"] != "running")
     assert status["state"] == "interrupted", "though nobody was left to write that down"
     assert status["ranges"]["leased"] == 1

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Database, sha256
-from oracle import until
+from conftest import PATIENCE_S, Database, sha256
+from oracle import ends, until
 
 from fasthash import files, verdicts
 
@@ -246,9 +246,11 @@ def test_crashes_change_no_count(database: Database) -> None:
     fill(database, 3_000)
     database.fasthash("init")
     database.run()
+    counted = "SELECT count(*) AS n FROM fasthash.journal JOIN fasthash.run USING (run_id) "
+    counted += "WHERE kind = 'scrub'"
     for n in range(6):
-        process = database.start("--range-rows", "100", command="scrub")
-        time.sleep(0.45 + 0.05 * n)
+        process = database.start("--range-rows", "100", "--files-rate", "1000", command="scrub")
+        until(lambda k=n: database.sql(counted)[0]["n"] > 100 * k, "it goes on")
         process.send_signal(signal.SIGKILL)
         process.communicate()
     summary = database.scrub()
@@ -263,8 +265,9 @@ def test_crashes_change_no_count(database: Database) -> None:
 def test_two_jobs_one_marker(database: Database) -> None:
     """A row that another job marks meanwhile is fresh, and left alone."""
     fill(database, 200)
-    database.fasthash("init")
-    database.run()
+    database.environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), "SLOW_S": "0.01"}
+    database.hold("f150")
+    database.run("--workers", "1")
     marker = "2090-01-01T00:00:00.000000Z"
     database.sql(
         "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -273,10 +276,12 @@ def test_two_jobs_one_marker(database: Database) -> None:
         + "\"}' WHERE id = 150; RETURN NEW; END $$"
     )
     database.sql(
-        "CREATE TRIGGER meddle AFTER UPDATE ON artifacts FOR EACH ROW WHEN (NEW.id = 3) "
+        "CREATE TRIGGER meddle AFTER UPDATE ON artifacts FOR EACH ROW WHEN (NEW.id = 1) "
         "EXECUTE FUNCTION meddle()"
     )
-    summary = database.scrub("--range-rows", "20", "--workers", "1", "--rate", "100kB/s")
+    process = database.start("--resolver", "site_resolvers:slow", "--workers", "1", command="scrub")
+    until(lambda: database.metadata(150)["file_sha256_computed_at"] == marker, "it is marked")
+    summary, _ = ends(process, 0)
     assert summary["outcomes"]["fresh"] == 1
     assert summary["outcomes"]["confirmed"] == 199
     assert database.metadata(150)["file_sha256_computed_at"] == marker
@@ -355,7 +360,7 @@ def test_pauses_while_a_file_is_there(database: Database, tmp_path: Path) -> Non
     )
     assert status()["rows_scanned"] == 0
     pause.unlink()
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert json.loads(out)["outcomes"]["hashed"] == 30
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Database
+from conftest import PATIENCE_S, Database
 from oracle import SLOW, Oracle
 
 PASSWORD = "s3cret-w0rd"
@@ -25,7 +25,8 @@ def test_the_password_is_nowhere(database: Database) -> None:
             assert PASSWORD.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
             assert PASSWORD.encode() not in memory_of(pid)
     status = database.fasthash("status", "--json")
-    out, err = process.communicate(timeout=60)
+    process.let_go()
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1, err
     said = [out, err, status.stdout, status.stderr]
     said += [str(database.sql(f"SELECT * FROM fasthash.{table}")) for table in TABLES]

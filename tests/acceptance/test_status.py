@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Database
+from conftest import PATIENCE_S, Database
 from hypothesis import given
 from hypothesis import strategies as st
 from oracle import until
@@ -55,7 +55,7 @@ def slow_run(database: Database, log: Path, *arguments: str) -> Iterator[subproc
         yield process
     finally:
         hold.unlink(missing_ok=True)
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 def status_of(database: Database) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def test_watching_in_a_pipe_ends_with_the_run(database: Database, tmp_path: Path
         assert watch.stdout is not None
         looks = [json.loads(watch.stdout.readline()) for _ in range(3)]
         assert [look["state"] for look in looks] == ["running"] * 3
-    rest, _ = watch.communicate(timeout=30)
+    rest, _ = watch.communicate(timeout=PATIENCE_S)
     last = json.loads(rest.splitlines()[-1])
     assert (last["state"], last["rows_scanned"]) == ("complete", 300)
     assert watch.returncode == 0
@@ -180,9 +180,9 @@ class Terminal:
 
     def read_until(self, wanted: Callable[[str], bool]) -> None:
         """Reads until the screen's text is as wanted, or its program has ended."""
-        deadline = time.monotonic() + 30
+        deadline_s = time.monotonic() + PATIENCE_S
         while not wanted(self.shown):
-            assert time.monotonic() < deadline, self.shown
+            assert time.monotonic() < deadline_s, self.shown
             if select.select([self.master], [], [], 0.1)[0]:
                 try:
                     self.shown += os.read(self.master, 65536).decode()
@@ -204,7 +204,7 @@ def test_watching_on_a_terminal(database: Database, tmp_path: Path) -> None:
         assert drawn.count("\r\n") == 11
         terminal.process.send_signal(signal.SIGINT)
         terminal.read_until(lambda shown: "\x1b[?25h\x1b[?1049l" in shown and "pid" in shown)
-        assert terminal.process.wait(10) == 0
+        assert terminal.process.wait(PATIENCE_S) == 0
     # What was there before is there again, and the last look stays.
     after = terminal.shown.split("\x1b[?1049l")[1]
     assert "\x1b" not in after
@@ -232,7 +232,7 @@ def test_a_database_that_goes_away_is_waited_for(
         own_server.start()
         while "unreachable" in json.loads(watch.stdout.readline()):
             pass
-    rest, _ = watch.communicate(timeout=30)
+    rest, _ = watch.communicate(timeout=PATIENCE_S)
     assert json.loads(rest.splitlines()[-1])["state"] == "complete"
 
 

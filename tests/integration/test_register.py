@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import Database
+from conftest import PATIENCE_S, Database
 
 from fasthash import paths, register
 from fasthash.register import Walk
@@ -127,7 +127,7 @@ def test_side_by_side(tree: Database) -> None:
         subprocess.Popen(command, env=tree.env(), stdout=subprocess.PIPE, text=True)
         for _ in range(4)
     ]
-    answers = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    answers = [json.loads(process.communicate(timeout=PATIENCE_S)[0]) for process in running]
     assert sum(answer["added"] for answer in answers) == 504
     assert sum(answer["table_created"] for answer in answers) == 1
     assert len({path for _, path in rows(tree)}) == len(rows(tree)) == 504
@@ -203,7 +203,7 @@ def descend(folder: int, name: str) -> int:
     return below
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="wants an ordinary user")
 def test_directories_that_must_not_be_read(tree: Database) -> None:
     closed = tree.root / "models"
     closed.chmod(0)

@@ -181,7 +181,7 @@ def test_a_link_into_a_folder_that_everybody_can_write_is_refused(
         config.load_file(str(folder / "link.toml"), KNOWN)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="wants root")
 def test_a_file_of_another_user_is_refused(file: Path) -> None:
     os.chown(file, 12345, -1)
     with pytest.raises(ConfigError, match="uid 12345"):
@@ -190,7 +190,7 @@ def test_a_file_of_another_user_is_refused(file: Path) -> None:
 
 def test_a_file_of_roots_is_taken_by_anybody(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if file.stat().st_uid != 0:
-        pytest.skip("needs a file of root's")
+        pytest.skip("wants root")
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     assert config.load_file(str(file), KNOWN)
 

@@ -42,9 +42,10 @@ def test_each_signal_is_heard() -> None:
     async def work() -> None:
         signals = Signals(lambda: (1.0, None))
         signals.attach(run)
-        for number in NUMBERS:
+        for n, number in enumerate(NUMBERS):
             os.kill(os.getpid(), number)
-            await asyncio.sleep(0.01)
+            while len(run.heard) == n:
+                await asyncio.sleep(0)
         signals.detach()
 
     asyncio.run(work())

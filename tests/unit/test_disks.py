@@ -136,7 +136,7 @@ def test_a_head_that_moves_reads_along_the_disk(
 
 def test_positions_are_those_of_filefrag(tmp_path: Path) -> None:
     if shutil.which("filefrag") is None:
-        pytest.skip("no filefrag")
+        pytest.skip("wants filefrag (make test-tools)")
     path = tmp_path / "f"
     path.write_bytes(os.urandom(300_000))
     os.sync()

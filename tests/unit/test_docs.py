@@ -87,7 +87,7 @@ def test_the_example_has_every_key_and_each_example_is_right(tmp_path: Path) -> 
 @pytest.mark.parametrize("command", [["groff", "-man", "-Tutf8", "-ww"], ["mandoc", "-Tlint"]])
 def test_the_manual_page_is_right(command: list[str]) -> None:
     if shutil.which(command[0]) is None:
-        pytest.skip(f"there is no {command[0]} here")
+        pytest.skip(f"wants {command[0]} (make test-tools)")
     page = PROJECT / "docs" / "fasthash.1"
     done = subprocess.run([*command, str(page)], capture_output=True, text=True, check=False)
     said = done.stderr if command[0] == "groff" else done.stdout

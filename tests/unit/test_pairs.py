@@ -23,7 +23,7 @@ from fasthash.small import load_native
 from fasthash.watching import Stopped, Unwatched
 
 NATIVE = load_native()
-pytestmark = pytest.mark.skipif(NATIVE is None, reason="not on this machine")
+pytestmark = pytest.mark.skipif(NATIVE is None, reason="wants SHA extensions and a C compiler")
 LEAST = WHOLE_FILE_BYTES + 1
 CHUNK = 64 * 1024
 

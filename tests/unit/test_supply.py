@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from conftest import PATIENCE_S
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -588,7 +589,7 @@ def test_whoever_waits_is_woken_by_whatever_may_concern_him() -> None:
         await asyncio.sleep(0.01)
         assert not other.done(), "the rows in flight may come back"
         supply.give_back(unit, 0)
-        again = await asyncio.wait_for(other, 1)
+        again = await asyncio.wait_for(other, PATIENCE_S)
         assert again is not None
         last = asyncio.create_task(supply.next())
         part = part_of(again, 0, 1, 1)
@@ -599,7 +600,7 @@ def test_whoever_waits_is_woken_by_whatever_may_concern_him() -> None:
         supply.settled(part)
         supply.finished()
         supply.wake()
-        assert await asyncio.wait_for(last, 1) is None
+        assert await asyncio.wait_for(last, PATIENCE_S) is None
 
     asyncio.run(scene())
 
@@ -610,6 +611,6 @@ def test_stopping_ends_every_wait() -> None:
         waiting = [asyncio.create_task(supply.next()) for _ in range(3)]
         await asyncio.sleep(0)
         supply.stop()
-        assert await asyncio.wait_for(asyncio.gather(*waiting), 1) == [None] * 3
+        assert await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_S) == [None] * 3
 
     asyncio.run(scene())
