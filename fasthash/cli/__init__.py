@@ -157,10 +157,8 @@ def _status_of(arguments: list[str] | None) -> int:
     except FasthashError as error:
         status = _complain(str(error), error.exit_status)
     except OSError as error:
-        if streams.lost_result() is None:
-            status = _complain_of_database(error)
-        else:
-            status = 0  # `main` says what was lost
+        # What was lost of the result is said by `main`.
+        status = _complain_of_database(error) if streams.lost_result() is None else 0
     except BaseException as error:  # a status of 1 would say something about the catalog
         status = _complain_of_database(error)
     return status if isinstance(status, int) else 0
