@@ -166,6 +166,11 @@ def test_planning_a_scrub_never_loops(big: tuple[Connection, Catalog], database:
             with explained(connection) as lines:
                 added = planning.plan_more(connection, catalog, one, (), 500, 1)
             assert not any(_loops_over(lines, place) for place in range(len(lines))), lines
+            # Rows that are in a list get a marker that lies ahead: of a host whose clock is late.
+            later = '{"file_sha256_computed_at": "2025-06-01"}'
+            database.sql(
+                "UPDATE artifacts SET metadata = metadata || %s::jsonb WHERE id < 9", later
+            )
             if not added:
                 break
             steps += 1
