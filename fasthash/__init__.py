@@ -39,7 +39,7 @@ In the order the data flows:
 - `commits`       results to the writer, until they are settled
 - `writer`        results into one fenced transaction a batch
 - `store`         the only place that talks to PostgreSQL; its text lies in `sql/`
-- `lease`, `units`, `paths`, `drift`, `freshness`, `summary`, `widths`  pure decisions
+- `lease`, `units`, `paths`, `drift`, `freshness`, `retention`, `summary`, `widths`  pure decisions
 - `colour`        which streams get any, and the styles
 - `fixity`        the vocabulary
 - `errors`        what ends a command, and with which exit status
