@@ -32,7 +32,8 @@ to_char((now() - make_interval(secs => %(age_s)s)) AT TIME ZONE 'UTC'
         + make_interval(secs => {n} * 0.001), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 """
 READ_AT_NS = """
-((extract(epoch FROM date_trunc('second', now())) - %(age_s)s) * 1000000000 + {n} * 1000000::bigint)::bigint
+((extract(epoch FROM date_trunc('second', now())) - %(age_s)s) * 1000000000
+ + {n} * 1000000::bigint)::bigint
 """
 
 
