@@ -1,7 +1,7 @@
 """What years of history cost: runs, scrubs, planning and look-ups beside a long ledger; its growth.
 
     .venv/bin/python benchmarks/bench_long_life.py [--short] [--rows N] [--history N] [--nights N]
-                                                   [--only runs|planning|look-ups|nights]
+                                                   [--only runs|planning|look-ups|prune|nights]
 
 A catalog that was hashed long ago, and for it a ledger with nothing but a backfill's name in it and
 one with so many journal entries (a backfill, then scrubs as earlier versions journaled them), its
@@ -13,6 +13,7 @@ nights are real scrubs of an unchanging catalog, one after the other.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import tempfile
@@ -40,7 +41,9 @@ from fasthash.store.session import connect_once
 SWEPT = 300
 RANGE_ROWS = 5_000
 NIGHT_FILES = 2_000
-PARTS = ("runs", "planning", "look-ups", "nights")
+RESULT = measure.RESULTS / "long_life.json"
+FACTS = ("runs", "planning_us_a_row", "look_ups", "prune", "nights_of_nothing_new")
+PARTS = ("runs", "planning", "look-ups", "prune", "nights")
 LEDGER_BYTES = """
 SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
 WHERE c.relnamespace = 'fasthash'::regnamespace AND c.relkind = 'r'
@@ -244,6 +247,28 @@ def measure_look_ups(server: str, rows: int, rounds: int, folder: Path) -> dict[
     return found
 
 
+def measure_prune(server: str, rounds: int) -> dict[str, Any]:
+    """Entries a second that `prune` drops, looks at without dropping, and finds gone already."""
+    found: dict[str, list[float]] = {"dry run": [], "prune": [], "again": []}
+    dropped = 0
+    for _ in range(rounds):
+        with copy_of(server, "fresh") as dsn, connect(dsn) as connection:
+            before = count_entries(connection)
+            found["dry run"].append(command(dsn, "prune", "--keep-last", "1", "--dry-run"))
+            found["prune"].append(command(dsn, "prune", "--keep-last", "1"))
+            dropped = before - count_entries(connection)
+            found["again"].append(command(dsn, "prune", "--keep-last", "1"))
+    seconds = {name: round(statistics.median(times), 2) for name, times in found.items()}
+    print(f"  {dropped:,} entries: {seconds}", flush=True)
+    return {"entries_dropped": dropped, "seconds": seconds}
+
+
+def count_entries(connection: psycopg.Connection) -> int:
+    """How many the journal has."""
+    row = connection.execute("SELECT count(*) FROM fasthash.journal").fetchone()
+    return int(row[0]) if row else 0
+
+
 def measure_nights(server: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Bytes of ledger that a row costs a year, when nothing ever changes."""
     rows, nights = options.night_rows, options.nights
@@ -289,6 +314,14 @@ def ledger_bytes(connection: psycopg.Connection) -> int:
     return int(row[0]) if row else 0
 
 
+def measured_before() -> dict[str, Any]:
+    """What the parts that are left out have come to the last time."""
+    if not RESULT.exists():
+        return {}
+    known = json.loads(RESULT.read_text(encoding="utf-8"))
+    return {key: value for key, value in known.items() if key in FACTS}
+
+
 def main() -> None:
     """Each part, on a server of its own."""
     options = measure.options(__doc__, add_options)
@@ -299,7 +332,8 @@ def main() -> None:
     files = min(50_000, max(SWEPT + 1, options.rows // 20))
     folder = options.folder / f"small-{files}"
     night_folder = options.folder / f"small-{NIGHT_FILES}"
-    facts: dict[str, Any] = {"rows": options.rows, "history": options.history}
+    facts = measured_before() if options.only else {}
+    facts |= {"rows": options.rows, "history": options.history}
     with own_server(options.folder) as server:
         if set(parts) - {"nights"}:
             print(f"{options.rows:,} rows, {options.history:,} entries", flush=True)
@@ -312,6 +346,8 @@ def main() -> None:
             facts["planning_us_a_row"] = measure_planning(server, options.rows, options.rounds)
         if "look-ups" in parts:
             facts["look_ups"] = measure_look_ups(server, options.rows, options.rounds, folder)
+        if "prune" in parts:
+            facts["prune"] = measure_prune(server, options.rounds)
         if "nights" in parts:
             facts["nights_of_nothing_new"] = measure_nights(server, options, night_folder)
     ratios = {

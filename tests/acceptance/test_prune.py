@@ -402,6 +402,16 @@ def test_a_role_of_the_night_is_told_what_it_lacks(old: Database, server_dsn: st
         old.sql(f"DROP ROLE {role}")
 
 
+def test_progress_as_lines(old: Database) -> None:
+    old.environment |= {"PYTHONPATH": HOOKS, "TEST_STEP_BLOCKS": "1", "TEST_LINE_EVERY_S": "0"}
+    done = old.fasthash("prune", "--keep-last", "1", "--log-format", "json")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["event"] for line in lines} == {"pruning"}
+    assert lines[-1]["blocks"] == lines[-1]["of_blocks"] > 2
+    assert lines[-1]["journal_entries"] == 79
+    assert [line["blocks"] for line in lines] == sorted(line["blocks"] for line in lines)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
