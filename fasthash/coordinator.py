@@ -13,7 +13,7 @@ from fasthash import logs, survey
 from fasthash.commits import Commits
 from fasthash.config import Settings
 from fasthash.controls import Controls
-from fasthash.errors import DatabaseLost, FasthashError, first_error
+from fasthash.errors import DatabaseLost, FasthashError, RunLeftOpen, first_error
 from fasthash.fixity import Part, Returned, Root, Task
 from fasthash.heartbeat import Heartbeat
 from fasthash.leasing import Leasing
@@ -24,7 +24,7 @@ from fasthash.pool import Pool
 from fasthash.progress import Progress
 from fasthash.rates import note_rates
 from fasthash.seat import Seat, Start
-from fasthash.store import leases, reports, runs
+from fasthash.store import reports, runs
 from fasthash.store.catalog import Catalog
 from fasthash.summary import ENDINGS, RunSummary
 from fasthash.supply import Supply
@@ -87,7 +87,7 @@ async def run(
         await survey.tell_old_drifts(seat)
         coordinator = Coordinator(seat, start, progress, controls, metrics)
         error = await coordinator.work()
-        return Finished(await coordinator.leave(error), coordinator.stopped_by, error)
+        return await coordinator.leave(error)
     finally:
         controls.detach()
         progress.close()
@@ -117,6 +117,7 @@ class Coordinator:
             seat.gate,
             self.heartbeat.root_gone,
             self._returned,
+            seat.host_rate,
         )
         self.heartbeat.pool = self.pool
         self.leasing = Leasing(seat, self.supply, self.commits, self.manners)
@@ -240,7 +241,7 @@ class Coordinator:
             self.pool.kill()
             hashing.cancel()
 
-    async def leave(self, error: FasthashError | None) -> RunSummary:
+    async def leave(self, error: FasthashError | None) -> Finished:
         """Gives back what is held and reads the summary, as far as the database lets us.
 
         Once stopped, the database is not waited for any longer.
@@ -251,14 +252,42 @@ class Coordinator:
             await asyncio.wait([leaving, stopping], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             await asyncio.wait([leaving], timeout=LEAVE_S)
-            if leaving.done() and leaving.exception() is None:
-                return leaving.result()
+            if leaving.done():
+                return self._left(leaving, error)
             leaving.cancel()
             log.warning(
-                "the database did not answer in time; the leases run out by themselves",
+                "the database did not answer in time; the leases are free when it sees that we "
+                "are gone",
                 extra=logs.event("not_released", seconds=LEAVE_S),
             )
-        return self._own_summary()
+        return self._finished(self._own_summary(), error)
+
+    def _left(self, leaving: asyncio.Task[RunSummary], error: FasthashError | None) -> Finished:
+        """How it ended, when the ledger was told so, or could not be.
+
+        What ended the run goes before what kept us from telling; a defect goes before both.
+        """
+        try:
+            return self._finished(leaving.result(), error)
+        except FasthashError as unsaid:
+            log.warning(
+                "the ledger could not be told of the end: %s",
+                unsaid,
+                extra=logs.event("not_told", reason=str(unsaid)),
+            )
+            unsaid_counts = error is None and self.stopped_by is None
+            return self._finished(self._own_summary(), unsaid if unsaid_counts else error)
+        except Exception as defect:
+            raise defect from error
+
+    def _finished(self, summary: RunSummary, error: FasthashError | None) -> Finished:
+        left_open = summary.state != "complete" and self.ended_for is None
+        if error is None and self.stopped_by is None and left_open:
+            error = RunLeftOpen(
+                f"run {summary.run_id} is {summary.state}, not complete; what is committed is "
+                "kept: `fasthash run` goes on from there"
+            )
+        return Finished(summary, self.stopped_by, error)
 
     def _own_summary(self) -> RunSummary:
         """What this process knows; the types and reasons are in the ledger."""
@@ -274,18 +303,10 @@ class Coordinator:
             catalog=self.seat.catalog.key,
         )
 
-    async def _others(self) -> bool:
-        """Whether others work on this run, on whatever host."""
-        alive = await self.seat.ledger.call(leases.live_holders, self.seat.run_id)
-        return alive != [self.seat.holder_id]
-
     async def _leave(self, error: FasthashError | None) -> RunSummary:
         seat = self.seat
-        if error is not None or self.supply.stopped:
-            text = None if error is None else str(error)
-            await seat.ledger.call(runs.leave, seat.run_id, seat.holder_id, text, self.ended_for)
-        if not await self._others():
-            seat.forget_rate()
+        text = None if error is None else str(error)
+        await seat.ledger.call(runs.leave, seat.run_id, seat.holder_id, text, self.ended_for)
         await self.heartbeat.report()
         if seat.due.is_scrub and error is None and self.stopped_by is None:
             await survey.note_freshness(

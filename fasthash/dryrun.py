@@ -31,7 +31,7 @@ from fasthash.fixity import (
     Task,
     Verdict,
 )
-from fasthash.gate import Gate, HostRate, host_rate_path
+from fasthash.gate import Gate, HostRate
 from fasthash.manners import Manners
 from fasthash.pool import Pool
 from fasthash.progress import Position, Progress
@@ -40,7 +40,7 @@ from fasthash.store import catalog as catalogs
 from fasthash.store import rows, schema
 from fasthash.store.catalog import Catalog
 from fasthash.store.due import Due
-from fasthash.store.session import Connection, Session
+from fasthash.store.session import UNHURRIED, Connection, Session
 from fasthash.summary import RunSummary
 from fasthash.supply import Supply
 
@@ -64,14 +64,21 @@ class DryRun:
         self.controls = controls
         self.catalog = catalog
         self.progress = progress
-        self.desk = Desk(Session(settings.dsn, "dry run", settings.db_timeout_s))
+        self.desk = Desk(
+            Session(settings.dsn, "dry run", settings.db_timeout_s, timeouts=UNHURRIED)
+        )
         self.supply = Supply(settings.workers)
         self.gate = Gate.create(settings.courtesy.budget_bytes)
         self.manners = Manners(settings.courtesy, self.gate, self.desk)
-        self.host_rate = HostRate(host_rate_path(f"dry run {os.getpid()} {time.time_ns()}"))
-        setup = replace(worker_setup(settings, roots), host_rate_path=self.host_rate.path)
+        self.host_rate = HostRate.private()  # no other takes part in it
         self.pool = Pool(
-            setup, self.supply, self._judge, self.gate, self._root_gone, self._returned
+            worker_setup(settings, roots),
+            self.supply,
+            self._judge,
+            self.gate,
+            self._root_gone,
+            self._returned,
+            self.host_rate,
         )
         self.due = Due()
         self.by_type: dict[str | None, Counts] = defaultdict(Counts)
@@ -105,7 +112,6 @@ class DryRun:
             self.controls.detach()
             self.progress.close()
             self.desk.close()
-            os.unlink(self.host_rate.path)
             self.host_rate.close()
             self.gate.close()
         if error is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+# Of a defect in fasthash itself, as in sysexits.h: no status that says anything about the catalog.
+INTERNAL_ERROR_STATUS = 70
+
 
 class FasthashError(Exception):
     """Something went wrong."""
 
-    exit_status = 1
+    exit_status = INTERNAL_ERROR_STATUS
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__doc__ or "")
@@ -54,6 +57,18 @@ class DatabaseRefused(FasthashError):
 
 class WorkersFailed(FasthashError):
     """The helper processes do not stay up; everything committed so far is kept."""
+
+    exit_status = 3
+
+
+class RunGivenUp(FasthashError):
+    """The run was ended by others for good; everything committed so far is kept."""
+
+    exit_status = 3
+
+
+class RunLeftOpen(FasthashError):
+    """The run is not at its end; everything committed so far is kept."""
 
     exit_status = 3
 

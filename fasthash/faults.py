@@ -16,7 +16,7 @@ def reach(point: str, disconnect: Callable[[], None] | None = None) -> None:
     """The process has come to a point.
 
     Args:
-        point: `before_commit`, `after_commit` or `after_send`.
+        point: `before_commit`, `after_commit`, `drifts_logged`, `prune_commit` or `prune_step`.
         disconnect: closes the connection in hand, for the action of that name.
     """
     if not _wanted:
@@ -28,7 +28,7 @@ def reach(point: str, disconnect: Callable[[], None] | None = None) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
         return
-    if action == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
+    if action in ("kill", "stop"):
+        os.kill(os.getpid(), signal.SIGKILL if action == "kill" else signal.SIGSTOP)
     elif action == "disconnect" and disconnect is not None:
         disconnect()

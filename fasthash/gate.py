@@ -2,6 +2,10 @@
 
 A process that is killed leaves nothing locked: the kernel gives up its file locks. One that is
 stopped in the few microseconds of a lock holds the others up for no longer than LOCK_S.
+
+Nor does it leave a file for good. Whoever uses a file of rates holds it by a shared `flock`, which
+goes with the last process that has it open; whoever gets it exclusively is alone with it and may
+remove it. That is done by the last one at its end, and for those that were killed by the next run.
 """
 
 from __future__ import annotations
@@ -18,6 +22,9 @@ from collections.abc import Iterator
 
 from fasthash import clock, limits
 
+# Where the rates of a run are kept: in memory, and gone after a reboot; else in the only place that
+# all processes of a user know and may write to.
+FOLDERS = ("/dev/shm", "/tmp")  # noqa: S108
 LOCK_S = 0.5
 SLEEP_S = 0.1
 _SIZE_BYTES = 4096
@@ -39,16 +46,16 @@ class _Shared:
         until_s = time.monotonic() + LOCK_S
         while True:
             try:
-                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except BlockingIOError:
+            except (BlockingIOError, PermissionError):  # POSIX allows either
                 if time.monotonic() > until_s:
                     break
                 time.sleep(0.0002)
         try:
             yield
         finally:
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
         self.memory.close()
@@ -56,19 +63,74 @@ class _Shared:
 
 
 class HostRate(_Shared):
-    """The rates of one run on one host, shared by its coordinators and all their workers."""
+    """The rates of one run on one host, shared by its coordinators and all their workers.
 
-    def __init__(self, path: str) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        descriptor = os.open(path, flags, 0o600)
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_nlink > 1:
-            os.close(descriptor)
-            raise PermissionError(f"{path} is not a file of our own")
-        if facts.st_size < _SIZE_BYTES:
-            os.ftruncate(descriptor, _SIZE_BYTES)
+    Args:
+        descriptor: of the memory; workers inherit the coordinator's.
+        path: the file that others of the run find it by, if there is one.
+    """
+
+    def __init__(self, descriptor: int, path: str | None = None) -> None:
         super().__init__(descriptor)
         self.path = path
+
+    @classmethod
+    def share(cls, run_key: str) -> HostRate:
+        """The one that all coordinators of a run on this host have, from the first that comes.
+
+        Removes what runs have left that were killed.
+
+        Args:
+            run_key: what tells the run from all others, of other databases, too.
+
+        Raises:
+            OSError: there is no place for it.
+        """
+        name, refused = _file_name(run_key), OSError("no folder")
+        for folder in FOLDERS:
+            try:
+                _sweep(folder)
+                return cls.open(os.path.join(folder, name))
+            except OSError as error:
+                refused = error
+        raise refused
+
+    @classmethod
+    def open(cls, path: str) -> HostRate:
+        """The one in a file, which is made if there is none.
+
+        Raises:
+            OSError: it cannot be, or is not a file of our own.
+        """
+        until_s = time.monotonic() + LOCK_S
+        while True:
+            descriptor = _open_own(path, os.O_CREAT)
+            try:
+                # Held by one who removes it: the next look finds no file, or another.
+                if _holds(descriptor, fcntl.LOCK_SH) and _is_at(descriptor, path):
+                    if os.fstat(descriptor).st_size < _SIZE_BYTES:
+                        os.ftruncate(descriptor, _SIZE_BYTES)
+                    return cls(descriptor, path)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+            if time.monotonic() > until_s:
+                raise PermissionError(f"{path} is held by another process")
+            time.sleep(0.0002)
+
+    @classmethod
+    def private(cls) -> HostRate:
+        """One that only the workers of this process share."""
+        descriptor = os.memfd_create("fasthash-rate", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, _SIZE_BYTES)
+        return cls(descriptor)
+
+    def close(self) -> None:
+        """Lets go of it; the last one to do so removes the file."""
+        if self.path is not None:
+            _remove_unused(self.descriptor, self.path)
+        super().close()
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -106,15 +168,72 @@ class HostRate(_Shared):
         return begins_s
 
 
-def host_rate_path(run_key: str) -> str:
-    """Where the rates of a run are kept on this host: in memory, and gone after a reboot.
+def _file_name(run_key: str) -> str:
+    digest = hashlib.sha256(run_key.encode(), usedforsecurity=False).hexdigest()
+    return f"{_prefix()}{digest[:16]}"
 
-    Args:
-        run_key: what tells the run from all others, of other databases, too.
+
+def _prefix() -> str:
+    return f"fasthash-rate-{os.geteuid()}-"
+
+
+def _open_own(path: str, flags: int = 0) -> int:
+    """Opens a file of our own, and nothing else that lies in a folder that all may write to.
+
+    Raises:
+        OSError: it is none.
     """
-    name = hashlib.sha256(run_key.encode(), usedforsecurity=False).hexdigest()[:16]
-    folder = "/dev/shm" if os.path.isdir("/dev/shm") else "/tmp"  # noqa: S108
-    return f"{folder}/fasthash-{os.geteuid()}-{name}"
+    flags |= os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags, 0o600)
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_nlink > 1:
+        os.close(descriptor)
+        raise PermissionError(f"{path} is not a file of our own")
+    return descriptor
+
+
+def _holds(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_unused(descriptor: int, path: str) -> None:
+    """Removes a file that nobody else has open; who opens it meanwhile sees that it is gone."""
+    if _holds(descriptor, fcntl.LOCK_EX) and _is_at(descriptor, path):
+        os.unlink(path)
+
+
+def _sweep(folder: str) -> None:
+    """Removes the files of our own that nobody uses any more.
+
+    Raises:
+        OSError: the folder cannot be looked into.
+    """
+    for name in os.listdir(folder):
+        if not name.startswith(_prefix()):
+            continue
+        path = os.path.join(folder, name)
+        try:
+            descriptor = _open_own(path)
+        except OSError:
+            continue  # another was quicker, or it is not ours
+        try:
+            _remove_unused(descriptor, path)
+        except FileNotFoundError:
+            pass  # likewise
+        finally:
+            os.close(descriptor)
 
 
 class Gate(_Shared):

@@ -9,6 +9,7 @@ from typing import Any
 
 from fasthash import logs
 from fasthash.commits import Commits
+from fasthash.errors import RunGivenUp
 from fasthash.fixity import Counts, RootGone, Why
 from fasthash.lease import SAMPLE_EVERY_S, SEEN_EVERY_S, LeaseClock
 from fasthash.manners import Hold, Manners
@@ -70,8 +71,10 @@ class Heartbeat:
                 reported_at_s, reported_held = now_s, self.supply.held
                 await self.report()
             if self._missing_root is not None and (looking is None or looking.done()):
+                if looking is not None:
+                    looking.result()  # what went wrong with it ends the run
                 looking = asyncio.create_task(self._look_for_root())
-            self._obey(await self.seat.pulse.call(leases.be_seen, self.seat.holder_id))
+            await self._look_at_run()
             await asyncio.sleep(min(SEEN_EVERY_S, self._clock.renew_every_s / 4))
 
     @property
@@ -100,6 +103,38 @@ class Heartbeat:
             )
             self.tell_metrics()
             await asyncio.sleep(SHOW_EVERY_S)
+
+    async def _look_at_run(self) -> None:
+        """Gives a sign of life, and sees to it that the run goes on as long as we work on it.
+
+        Others may have ended it when they saw nothing of us for a while.
+
+        Raises:
+            RunGivenUp: it is not to go on.
+        """
+        seat = self.seat
+        seen = await seat.pulse.call(leases.be_seen, seat.holder_id)
+        if seen is None:
+            raise RunGivenUp(
+                f"the ledger knows nothing of run {seat.run_id} any more: was it removed, or the "
+                "database put back to an earlier state?"
+            )
+        if seen.superseded:
+            raise RunGivenUp(
+                f"run {seat.run_id} was given up for another one by --restart; what it has "
+                "committed is kept: `fasthash status` shows the run that took its place"
+            )
+        self._obey(seen.orders)
+        if seen.state in ("interrupted", "failed") and await seat.pulse.call(
+            runs.keep_running, seat.run_id, seat.holder_id
+        ):
+            log.warning(
+                "run %d was marked as %s by another coordinator, which did not see this one; it "
+                "goes on",
+                seat.run_id,
+                seen.state,
+                extra=logs.event("run_kept", state=seen.state),
+            )
 
     def _obey(self, orders: dict[str, Any]) -> None:
         """Does what `fasthash rate` wants, where that is new."""
@@ -245,7 +280,8 @@ class Heartbeat:
                 activity, task = current
                 entry |= {
                     "path": task.path,
-                    "seconds": round(time.time() - activity.since_s, 1),
+                    # Not below 0 where this host's clock was set back.
+                    "seconds": max(0.0, round(time.time() - activity.since_s, 1)),
                     "read_bytes": activity.read_bytes,
                 }
             workers.append(entry)

@@ -42,7 +42,6 @@ class WorkerSetup:
     algorithms: Algorithms = ONLY_SHA256
     nice: int = 0
     ionice: str | None = None
-    host_rate_path: str | None = None
     run_id: int | None = None
     import_paths: tuple[str, ...] = ()
 

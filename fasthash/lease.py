@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 RENEWALS_A_LEASE = 5
 SAMPLE_EVERY_S = 5.0
 # A coordinator gives a sign of life this often; one without a session and without a sign for the
-# grace is dead, and its ranges are free at once. Two that had lost only their connections took
-# each other's ranges, again and again, before there was a grace.
+# grace is dead: its ranges are free at once, and a run that had no other is nobody's. Two that had
+# lost only their connections took each other's ranges, again and again, before there was a grace.
 SEEN_EVERY_S = 0.5
 RECONNECT_GRACE_S = 1.5
 # A range that was lost so often is leased last, and alone, so that no other is suspected with it.
@@ -38,6 +40,33 @@ class LeaseClock:
     def may_hand_out(self, now_s: float) -> bool:
         """Whether new work may be begun: not when renewing has failed for half a lease."""
         return now_s - self.renewed_at_s < self.ttl_s / 2
+
+
+class Silence:
+    """Who has given no sign of life for how long, by this process's own clock.
+
+    A coordinator that is stopped, or whose host hangs, keeps its session: what it holds is free
+    when it has been silent for a lease's life. The server's clock says nothing about that, for it
+    may be set: whether a sign is another one than before counts, and for how long it is not.
+    """
+
+    def __init__(self) -> None:
+        self._signs: dict[int, tuple[datetime, float]] = {}  # the last one, and our time of it
+
+    def silent(self, seen_at: Mapping[int, datetime], now_s: float, ttl_s: float) -> set[int]:
+        """Those whose last sign has been the same for so long; one met first may go on.
+
+        Args:
+            seen_at: of each holder the last sign of life, by whatever clock.
+            now_s: monotonic.
+            ttl_s: a lease's life.
+        """
+        known = self._signs
+        self._signs = {
+            holder: known[holder] if holder in known and known[holder][0] == at else (at, now_s)
+            for holder, at in seen_at.items()
+        }
+        return {holder for holder, (_, since_s) in self._signs.items() if now_s - since_s >= ttl_s}
 
 
 def rows_to_keep(attempts: int, rows: int) -> int | None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from collections.abc import Mapping
+from datetime import datetime
 
 from fasthash import logs
 from fasthash.commits import Commits
 from fasthash.fixity import LeasedRange, Task, Verdict
-from fasthash.lease import ATTEMPTS_BEFORE_ALONE, ranges_wanted, rows_to_keep
+from fasthash.lease import ATTEMPTS_BEFORE_ALONE, Silence, ranges_wanted, rows_to_keep
 from fasthash.manners import Manners
 from fasthash.seat import Seat
 from fasthash.store import leases, planning, rows, runs
-from fasthash.store.session import Connection
+from fasthash.store.session import Connection, patient
 from fasthash.supply import Supply
 
 log = logging.getLogger("fasthash")
@@ -31,6 +34,7 @@ class Leasing:
         self.commits = commits
         self._connection_no = seat.connections  # whose view of the ledger ours rests on
         self._highest_term = 0
+        self._silence = Silence()
 
     async def run(self) -> None:
         """Until the run is done by everybody, or the supply is stopped."""
@@ -49,7 +53,7 @@ class Leasing:
             if await self._lease_more():
                 continue
             idle = supply.running_out and not supply.holdings and supply.held is None
-            if idle and await seat.ledger.call(runs.is_planned_and_done, seat.run_id):
+            if idle and await seat.ledger.call(runs.is_complete, seat.run_id):
                 supply.close()
                 return
             with contextlib.suppress(TimeoutError):
@@ -65,7 +69,7 @@ class Leasing:
 
     async def _lease_more(self) -> bool:
         """Leases what will be needed next, planning more where nothing waits; whether it did."""
-        seat, supply, settings = self.seat, self.supply, self.seat.settings
+        supply, settings = self.supply, self.seat.settings
         wanted = ranges_wanted(
             supply.queued_rows, settings.range_rows, settings.workers, supply.unit_size.rows
         )
@@ -73,14 +77,7 @@ class Leasing:
         if not wanted or alone or supply.held is not None:
             return False
         granted = await self._grant(wanted)
-        if not granted and await seat.ledger.call(
-            planning.plan_more,
-            seat.catalog,
-            seat.due,
-            settings.types,
-            settings.range_rows,
-            2 * wanted,
-        ):
+        if not granted and await self._plan(2 * wanted):
             granted = await self._grant(wanted)
         supply.running_out = not granted
         if not granted and not supply.holdings:
@@ -89,6 +86,23 @@ class Leasing:
             tasks = await self._read(leased, with_segments=leased.leased_before)
             await self._add(leased, tasks)
         return bool(granted)
+
+    async def _plan(self, ranges: int) -> bool:
+        """Cuts at least so many more ranges, if there are rows for them; whether it did."""
+        seat, settings = self.seat, self.seat.settings
+
+        def plan(connection: Connection) -> bool:
+            with patient(connection):
+                return planning.plan_more(
+                    connection,
+                    seat.catalog,
+                    seat.due,
+                    settings.types,
+                    settings.range_rows,
+                    ranges,
+                )
+
+        return await seat.ledger.call(plan)
 
     async def _add(self, leased: LeasedRange, tasks: list[Task]) -> None:
         """Takes a range over: only half of it, if a holder was lost that had no other."""
@@ -133,16 +147,25 @@ class Leasing:
             self._highest_term + 1,
             wanted,
             seat.settings.lease_ttl_s,
+            silent=self._silent,
             alone=alone,
         )
         self._highest_term = max([self._highest_term, *(r.term for r in granted)])
         return granted
 
+    def _silent(self, seen_at: Mapping[int, datetime]) -> set[int]:
+        return self._silence.silent(seen_at, time.monotonic(), self.seat.settings.lease_ttl_s)
+
     async def _read(self, leased: LeasedRange, *, with_segments: bool) -> list[Task]:
         seat = self.seat
-        return await seat.ledger.call(
-            rows.read_range, seat.catalog, seat.due, leased, with_segments=with_segments
-        )
+
+        def read(connection: Connection) -> list[Task]:
+            with patient(connection):  # a catalog without an index over type and id
+                return rows.read_range(
+                    connection, seat.catalog, seat.due, leased, with_segments=with_segments
+                )
+
+        return await seat.ledger.call(read)
 
     async def _finish(self, finished: list[LeasedRange]) -> None:
         """Marks ranges as done, unless the connection is lost over it.

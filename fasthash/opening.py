@@ -11,8 +11,9 @@ from fasthash.config import Settings
 from fasthash.errors import ConfigError, OtherRunUnfinished
 from fasthash.store import leases, runs
 from fasthash.store.catalog import Catalog
+from fasthash.store.leases import AtWork
 from fasthash.store.runs import OpenRun, RunIdentity
-from fasthash.store.session import Connection
+from fasthash.store.session import Connection, durable_transaction
 
 log = logging.getLogger("fasthash")
 
@@ -24,10 +25,11 @@ LIMIT_NOTES = {
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The run to work on, and how it was come by: `new`, `resumed` or `joined`."""
+    """The run to work on, how it was come by (`new`, `resumed` or `joined`), our number in it."""
 
     run_id: int
     how: str
+    holder_id: int
 
 
 def open_run(
@@ -38,8 +40,20 @@ def open_run(
     *,
     restart: bool,
     older_than_s: float = 0.0,
-) -> Opened:
-    """Finds or makes the run.
+    pid: int = 0,
+) -> Opened | None:
+    """Finds or makes the run, and sits down at it.
+
+    Both are one transaction, which waits for the disk: no crash of the server leaves us at work on
+    a run that is not there, or whose number somebody else is given.
+
+    Args:
+        restart: give an unfinished run up for a new one.
+        older_than_s: what the cutoff of a new scrub lies back.
+        pid: this process's.
+
+    Returns:
+        None where those who worked on it a moment ago may be dead or connecting again: ask again.
 
     Raises:
         OtherRunUnfinished: an unfinished run of the same kind, but of another filter or digest,
@@ -48,24 +62,37 @@ def open_run(
     """
     while True:
         found = runs.find_open_run(connection, catalog, identity.kind)
-        if found is None:
-            run_id = runs.create_run(connection, catalog, identity, limit, older_than_s)
-            if run_id is not None:
-                return Opened(run_id, "new")
-            continue  # another process was quicker: join it
-        live = leases.live_holders(connection, found.run_id)
-        if restart:
-            if live:
-                raise ConfigError(
-                    f"run {found.run_id} is being worked on: stop it before --restart"
-                )
-            runs.supersede_run(connection, found.run_id)
-            continue
-        check_same(found, identity)
-        if live:
-            return Opened(found.run_id, "joined")
-        runs.reopen_run(connection, found.run_id, limit)
-        return Opened(found.run_id, "resumed")
+        with durable_transaction(connection):
+            if found is None:
+                run_id = runs.create_run(connection, catalog, identity, limit, older_than_s)
+                if run_id is None:
+                    continue  # another process was quicker: join it
+                return Opened(run_id, "new", _sit_down(connection, run_id, identity, pid))
+            runs.one_by_one(connection, found.run_id)
+            if runs.find_open_run(connection, catalog, identity.kind) != found:
+                continue  # it was left or completed meanwhile
+            at_work = leases.read_at_work(connection, found.run_id)
+            if at_work and not any(holder.alive for holder in at_work):
+                return None
+            if restart:
+                _give_up(connection, found, at_work)
+                continue
+            check_same(found, identity)
+            if not at_work:
+                runs.reopen_run(connection, found.run_id, limit)
+            holder_id = _sit_down(connection, found.run_id, identity, pid)
+            runs.keep_running(connection, found.run_id, holder_id)
+            return Opened(found.run_id, "joined" if at_work else "resumed", holder_id)
+
+
+def _sit_down(connection: Connection, run_id: int, identity: RunIdentity, pid: int) -> int:
+    return leases.add_holder(connection, run_id, identity.host, pid)
+
+
+def _give_up(connection: Connection, found: OpenRun, at_work: list[AtWork]) -> None:
+    if at_work:
+        raise ConfigError(f"run {found.run_id} is being worked on: stop it before --restart")
+    runs.supersede_run(connection, found.run_id)
 
 
 def announce(run_id: int, how: str, settings: Settings, catalog: Catalog) -> None:

@@ -12,7 +12,7 @@ from fasthash import logs, parts
 from fasthash.crew import InFlight, Worker
 from fasthash.errors import WorkersFailed
 from fasthash.fixity import Part, Returned, RootGone, Task, Unit
-from fasthash.gate import Gate
+from fasthash.gate import Gate, HostRate
 from fasthash.process import Child
 from fasthash.slot import Activity, Slot
 from fasthash.supply import Supply
@@ -39,6 +39,7 @@ class Pool:
         supply: where units come from.
         deliver: takes each part, with the tasks it answers; it may wait, and the worker with it.
         gate: what workers look at before they read.
+        host_rate: the rates they keep, if there may be any.
         root_gone: told that a root vanished.
         returned: told that a unit may not be read now.
     """
@@ -51,11 +52,12 @@ class Pool:
         gate: Gate,
         root_gone: Callable[[RootGone], None],
         returned: Callable[[Returned], None],
+        host_rate: HostRate | None = None,
     ) -> None:
         self.setup = setup
         self.supply = supply
         self.deliver = deliver
-        self.gate = gate
+        self.shared = (gate.descriptor, *([host_rate.descriptor] if host_rate else []))
         self.root_gone = root_gone
         self.returned = returned
         self.workers: dict[int, Worker] = {}
@@ -149,10 +151,9 @@ class Pool:
         slot = Slot.create()
         process = await Child.start(
             "fasthash.worker",
-            str(slot.descriptor),
-            str(self.gate.descriptor),
+            *map(str, (slot.descriptor, *self.shared)),
             with_secrets=False,
-            descriptors=(slot.descriptor, self.gate.descriptor),
+            descriptors=(slot.descriptor, *self.shared),
         )
         worker = Worker(process, slot)
         self.workers[number] = worker

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import logging
 import os
 import socket
 import threading
@@ -17,21 +18,25 @@ from fasthash.config import Scrub, Settings
 from fasthash.desk import Desk
 from fasthash.errors import PreflightFailed
 from fasthash.fixity import Counts, Root
-from fasthash.gate import Gate, HostRate, host_rate_path
+from fasthash.gate import Gate, HostRate
 from fasthash.hashing import Algorithms
-from fasthash.opening import open_run
+from fasthash.opening import Opened, open_run
 from fasthash.parsing import marker_text
 from fasthash.store import leases, reports, states
 from fasthash.store.applying import Target
 from fasthash.store.catalog import Catalog
 from fasthash.store.due import Due
 from fasthash.store.runs import RunIdentity
-from fasthash.store.session import Connection, Session
+from fasthash.store.session import UNHURRIED, Connection, Session
 from fasthash.worker import WorkerSetup
 from fasthash.writer import WriterSetup
 
+log = logging.getLogger("fasthash")
+
 # For telling the server that nobody waits for its answers any more.
 CLOSE_S = 0.3
+# Whether somebody who worked on a run is dead is known within `RECONNECT_GRACE_S`.
+ASK_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,9 @@ class Seat:
             Session(settings.dsn, "coordinator", settings.db_timeout_s, self._connected)
         )
         self.pulse = Desk(Session(settings.dsn, "heartbeat", settings.db_timeout_s, self._claim))
-        self.counter = Desk(Session(settings.dsn, "counter", settings.db_timeout_s))
+        self.counter = Desk(
+            Session(settings.dsn, "counter", settings.db_timeout_s, timeouts=UNHURRIED)
+        )
         self.connections = 0  # of the ledger, counted: more than one means that one was lost
 
     async def take(self) -> Start:
@@ -79,19 +86,10 @@ class Seat:
             DatabaseLost: the database is away.
         """
         settings = self.settings
-        host = socket.gethostname()
-        opened = await self.ledger.call(
-            open_run,
-            self.catalog,
-            identity(settings, self.roots, host),
-            settings.limit,
-            restart=settings.restart,
-            older_than_s=settings.scrub.older_than_s if settings.scrub else 0.0,
-        )
-        self.run_id = opened.run_id
+        opened = await self._open()
+        self.run_id, self.holder_id = opened.run_id, opened.holder_id
         logs.bind(run_id=self.run_id)
-        self.holder_id = await self.ledger.call(leases.add_holder, self.run_id, host, os.getpid())
-        await self.pulse.call(leases.live_holders, self.run_id)  # connects
+        await self.pulse.call(leases.be_seen, self.holder_id)  # connects
         run = await self.ledger.call(reports.read_run, self.run_id)
         self.due = await self.ledger.call(find_due, self.catalog, settings, run)
         self._share_rate(run, opened.how)
@@ -113,23 +111,50 @@ class Seat:
             run["started_at"],
         )
 
+    async def _open(self) -> Opened:
+        """Opens the run, as soon as it is known whether others work on it."""
+        settings = self.settings
+        wanted = identity(settings, self.roots, socket.gethostname())
+        while True:
+            opened = await self.ledger.call(
+                open_run,
+                self.catalog,
+                wanted,
+                settings.limit,
+                restart=settings.restart,
+                older_than_s=settings.scrub.older_than_s if settings.scrub else 0.0,
+                pid=os.getpid(),
+            )
+            if opened is not None:
+                return opened
+            await asyncio.sleep(ASK_AGAIN_S)
+
     def _share_rate(self, run: dict[str, Any], how: str) -> None:
-        """Meets the others of this run on this host where its rates are kept."""
+        """Meets the others of this run on this host where its rates are kept.
+
+        Raises:
+            PreflightFailed: a rate is asked for, and there is no such place.
+        """
         key = f"{self.catalog.key} {run['run_id']} {run['started_at']}"
-        try:
-            self.host_rate = HostRate(host_rate_path(key))
-        except OSError as error:
-            raise PreflightFailed(f"the rate cannot be shared with others: {error}") from error
         courtesy = self.settings.courtesy
         rates = (courtesy.rate_bytes_per_s, courtesy.files_per_s)
+        try:
+            self.host_rate = HostRate.share(key)
+        except OSError as error:
+            if any(rates):
+                raise PreflightFailed(
+                    f"the rate cannot be shared with others on this host: {error}; "
+                    "mend /dev/shm (`fasthash doctor` says how), or run without a rate"
+                ) from error
+            log.warning(
+                "a rate that is set later holds for this process alone, not for others of this "
+                "run on this host: %s",
+                error,
+                extra=logs.event("rate_not_shared", reason=str(error)),
+            )
+            self.host_rate = HostRate.private()
         if how != "joined" or any(rates):
             self.host_rate.set_rates(*rates)
-
-    def forget_rate(self) -> None:
-        """Leaves no trace of the rates on this host: nobody keeps them any more."""
-        if self.host_rate is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.host_rate.path)
 
     def _connected(self, connection: Connection) -> None:
         self.connections += 1
@@ -139,9 +164,7 @@ class Seat:
 
     def worker_setup(self) -> WorkerSetup:
         """What workers are told: nothing of the database."""
-        setup = worker_setup(self.settings, self.roots)
-        path = self.host_rate.path if self.host_rate is not None else None
-        return replace(setup, host_rate_path=path, run_id=self.run_id)
+        return replace(worker_setup(self.settings, self.roots), run_id=self.run_id)
 
     def writer_setup(self) -> WriterSetup:
         """What the writer is told."""
@@ -219,7 +242,8 @@ def find_due(
         states.find_catalog_no(connection, catalog, make=not settings.dry_run),
         settings.since,
         marker_text(run["started_at"]),
-        marker_text(run["cutoff"]),
+        # Backfills of the first version of the ledger have none.
+        None if run["cutoff"] is None else marker_text(run["cutoff"]),
         (scrub.seed, scrub.sample) if scrub.sample < 1 else None,
         "size" if scrub.missing else settings.precheck,
         settings.blake3,

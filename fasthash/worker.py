@@ -75,7 +75,8 @@ def _part(unit: Unit, done: int, results: list[Result], inspector: Inspector) ->
 def main() -> None:
     """Runs until its input ends.
 
-    Arguments are the coordinator's pid and the descriptors of the slot and the gate.
+    Arguments are the coordinator's pid and the descriptors of the slot, the gate and, where there
+    may be rates to keep, of those.
     """
     child.become_child(int(sys.argv[1]))
     source, sink = child.take_pipes()
@@ -88,7 +89,7 @@ def main() -> None:
     sys.path += setup.import_paths
     neighbourly.step_back(setup.nice, setup.ionice)
     slot, gate = Slot(int(sys.argv[2])), Gate.inherit(int(sys.argv[3]))
-    host = HostRate(setup.host_rate_path) if setup.host_rate_path is not None else None
+    host = HostRate(int(sys.argv[4])) if len(sys.argv) > 4 else None
     inspector = Inspector(setup, slot, Pace(slot, gate, host))
     try:
         while (unit := wire.read(source)) is not None:

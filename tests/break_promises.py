@@ -253,6 +253,101 @@ BREAKS = {
         "return max(0, total.no_file + total.failed - listed)", "return 0",
         A + "test_prune.py::test_lists_that_were_dropped_are_no_all_clear",
     ),
+    "early_end": Break(
+        "a run goes on while somebody works on it", "sql/lease.sql",
+        "OR h.seen_at BETWEEN clock_timestamp() - make_interval(secs => %(grace_s)s)",
+        "OR false AND h.seen_at BETWEEN clock_timestamp() - make_interval(secs => %(grace_s)s)",
+        "tests/integration/test_life_of_a_run.py",
+    ),
+    "turns": Break(
+        "joining and leaving take turns", "sql/lease.sql",
+        "SELECT pg_advisory_xact_lock(1178686569, (%(run_id)s::bigint %% 2147483647)::integer)",
+        "SELECT %(run_id)s",
+        "tests/integration/test_life_of_a_run.py",
+    ),
+    "left": Break(
+        "the last who leaves a run interrupts it", "store/runs.py",
+        'connection.execute(query("lease", "note_left"), {"holder_id": holder_id})', "pass",
+        "tests/integration/test_life_of_a_run.py",
+    ),
+    "kept": Break(
+        "whoever works on a run keeps it running", "heartbeat.py",
+        'if seen.state in ("interrupted", "failed") and', "if False and",
+        A + "test_end_of_a_run.py::test_a_run_that_somebody_marked_as_ended_goes_on",
+    ),
+    "given_up": Break(
+        "a run that was given up is no success", "heartbeat.py",
+        "if seen.superseded:", "if False:",
+        A + "test_end_of_a_run.py::test_a_run_that_was_given_up_is_no_success",
+    ),
+    "open": Break(
+        "the exit status follows the run's state", "coordinator.py",
+        'left_open = summary.state != "complete" and', "left_open = False and",
+        A + "test_end_of_a_run.py::test_the_status_follows_the_state",
+    ),
+    "clock": Break(
+        "the server's clock takes no lease away", "sql/lease.sql",
+        "OR (c.holder_id <> %(holder_id)s AND c.holder_id <> ALL",
+        "OR c.expires_at < clock_timestamp() OR (c.holder_id <> ALL",
+        "tests/integration/test_life_of_a_run.py",
+    ),
+    "silence": Break(
+        "what a silent coordinator holds becomes free", "lease.py",
+        "if now_s - since_s >= ttl_s}", "if False}",
+        "tests/integration/test_life_of_a_run.py tests/unit/test_lease.py",
+    ),
+    "future": Break(
+        "a sign of life of the future is none", "sql/lease.sql",
+        "AND clock_timestamp() + make_interval(secs => %(grace_s)s))",
+        "AND 'infinity')",
+        "tests/integration/test_life_of_a_run.py",
+    ),
+    "disk": Break(
+        "a run is on the disk before it is worked on", "store/session.py",
+        'connection.execute("SET LOCAL synchronous_commit = on")', "pass",
+        "tests/integration/test_life_of_a_run.py::test_a_run_is_on_the_disk_before_it_is_worked_on",
+    ),
+    "stuck": Break(
+        "a stuck statement is done again", "store/session.py",
+        "is_stuck(error) or ", "",
+        "tests/integration/test_life_of_a_run.py::test_a_stuck_statement_ends_and_is_done_again",
+    ),
+    "defect": Break(
+        "a defect has no status of the catalog's", "errors.py",
+        "INTERNAL_ERROR_STATUS = 70", "INTERNAL_ERROR_STATUS = 1",
+        A + "test_end_of_a_run.py::test_no_error_has_a_status_that_says_something_of_the_catalog",
+    ),
+    "at_end": Break(
+        "a defect at the end is no slow database", "coordinator.py",
+        "if leaving.done():", "if leaving.done() and not leaving.exception():",
+        A + "test_end_of_a_run.py::test_a_defect_at_the_end_is_no_slow_database",
+    ),
+    "newer": Break(
+        "init leaves a newer ledger alone", "store/schema.py",
+        "        _refuse_newer(found)\n", "",
+        A + "test_end_of_a_run.py::test_a_newer_ledger_is_left_alone",
+    ),
+    "upgrade": Break(
+        "runs of every earlier version go on", "seat.py",
+        'None if run["cutoff"] is None else marker_text', "marker_text",
+        A + "test_upgrade.py",
+    ),
+    "rates": Break(
+        "the file of a live run's rates stays", "gate.py",
+        "if _holds(descriptor, fcntl.LOCK_EX) and _is_at", "if _is_at",
+        "tests/unit/test_limits.py",
+    ),
+    "same_rate": Break(
+        "all of a run on a host keep one rate", "gate.py",
+        "if _holds(descriptor, fcntl.LOCK_SH) and _is_at(descriptor, path):",
+        "if _holds(descriptor, fcntl.LOCK_SH):",
+        "tests/unit/test_limits.py",
+    ),
+    "rubbish": Break(
+        "killed runs leave no files for good", "gate.py",
+        "                _sweep(folder)\n", "",
+        "tests/unit/test_limits.py",
+    ),
 }  # fmt: skip
 
 

@@ -55,7 +55,8 @@ class Database:
     def sql(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
         """Runs one statement and returns its rows."""
         with self.connect() as connection:
-            cursor = connection.execute(statement, parameters or None)
+            named = parameters[0] if parameters and isinstance(parameters[0], dict) else None
+            cursor = connection.execute(statement, named or parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def command(self, *arguments: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fasthash import __version__
-from fasthash.errors import FasthashError
+from fasthash.errors import INTERNAL_ERROR_STATUS, FasthashError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -22,8 +22,9 @@ Exit status:
   0        complete, nothing to look at
   1        complete, but drift was found or waits, rows failed, or files are gone
   2        usage or configuration
-  3        database lost; progress is kept
+  3        could not go on (database lost, run given up by others); progress is kept
   4        preflight failed, nothing begun
+  70       internal error: a defect of fasthash; what was committed before is kept
   130/143  interrupted (SIGINT/SIGTERM); `fasthash run` goes on
 """
 
@@ -146,7 +147,9 @@ def main(arguments: list[str] | None = None) -> None:
         status = 0
     except KeyboardInterrupt:
         status = 130
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # a status of 1 would say something about the catalog
         status = _complain_of_database(error)
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -170,11 +173,32 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
-def _complain_of_database(error: Exception) -> int:
-    """One line for what a database can do; anything else is a defect and shows itself."""
+def _complain_of_database(error: BaseException) -> int:
+    """One line for what a database can do; anything else is a defect, and shows where it is."""
     psycopg: Any = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(error, psycopg.Error):
-        raise error
+        return _complain_of_defect(error)
     from fasthash.store.session import one_line  # noqa: PLC0415
 
     return _complain(f"the database refused: {one_line(error)}", 4)
+
+
+def _complain_of_defect(error: BaseException) -> int:
+    import traceback  # noqa: PLC0415
+
+    from fasthash import logs  # noqa: PLC0415
+
+    where = "".join(traceback.format_exception(error))
+    if logs.is_json():
+        log = logging.getLogger("fasthash")
+        log.error("a defect of fasthash", extra=logs.event("defect", traceback=where))
+    else:
+        click.echo("\n".join(map(logs.printable, where.splitlines())), err=True)
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    message = (
+        f"internal error, a defect of fasthash: {reason}; what was committed before is kept; "
+        "please report it with the lines above"
+    )
+    return _complain(message, INTERNAL_ERROR_STATUS)

@@ -272,7 +272,8 @@ def _drift_lines(row: Row) -> list[str]:
         f"drift {row['drift_id']}: row {row['row_id']} ({type_name(row['artifact_type'])}),"
         f" run {row['run_id']}: {row['kind']}, {row['resolution']}",
         f"  path    {row['path']}",
-        f"  old     {shorten(printable(row['old_hash']), MOST_OF_A_HASH)}",
+        f"  old     {shorten(printable(row['old_hash']), MOST_OF_A_HASH)}"
+        + (" (the row has lost it; the ledger knows it)" if row["was_lost"] else ""),
         f"  new     {row['new_hash']}",
         f"  bytes   {new_size:,}, before {before}",
         f"  mtime   {_utc(row['file_mtime'])}{_before(row['old_mtime'])}",

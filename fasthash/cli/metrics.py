@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from fasthash import parsing
 from fasthash.cli.options import Parsed, combine, option
-from fasthash.errors import ConfigError, FasthashError
+from fasthash.errors import INTERNAL_ERROR_STATUS, ConfigError, FasthashError
 
 if TYPE_CHECKING:
     from fasthash.config import Settings
@@ -86,6 +86,10 @@ def tell_end(metrics: Exporter, finished: Finished) -> None:
 def tell_failure(metrics: Exporter, error: Exception) -> None:
     """Tells that it came to no summary: nothing was begun, or the driver or a defect ended it."""
     from fasthash.exposition import How  # noqa: PLC0415
+    from fasthash.store.session import DatabaseError  # noqa: PLC0415
 
-    status = error.exit_status if isinstance(error, FasthashError) else REFUSED_STATUS
+    if isinstance(error, FasthashError):
+        status = error.exit_status
+    else:
+        status = REFUSED_STATUS if isinstance(error, DatabaseError) else INTERNAL_ERROR_STATUS
     metrics.ended(How.FAILED if metrics.is_open else How.NOT_BEGUN, status, None)

@@ -145,13 +145,14 @@ def _holders(status: dict[str, Any], columns: int) -> Iterator[str]:
 def _holder(holder: dict[str, Any], columns: int) -> Iterator[str]:
     alive, report, ago_s = holder["alive"], holder["report"], holder["seen_ago_s"]
     leases = f"{holder['leases']:,} lease{'' if holder['leases'] == 1 else 's'}"
-    ago = human_seconds(max(0.0, ago_s))
+    # A time in the future: the database's clock was set back since.
+    ago = f"at {utc(holder['seen_at'])}" if ago_s is None else f"{human_seconds(ago_s)} ago"
     if not alive:
-        state = f"DEAD, last heard of {ago} ago, holds {leases}"
-    elif ago_s > SILENT_AFTER_S:
-        state = f"alive but SILENT for {ago}, {leases}"
+        state = f"DEAD, last heard of {ago}, holds {leases}"
+    elif ago_s is not None and ago_s > SILENT_AFTER_S:
+        state = f"alive but SILENT for {human_seconds(ago_s)}, {leases}"
     else:
-        state = f"alive, {leases}, reported {ago} ago"
+        state = f"alive, {leases}, reported {ago}"
     yield from _wrapped(f"{holder['host']}, pid {holder['pid']}: {state}", "  ", columns)
     if any(report.get("rates") or ()):
         yield f"    kept to {describe_rates(*report['rates'])}"

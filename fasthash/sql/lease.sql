@@ -9,8 +9,8 @@ WHERE catalog = %(catalog)s AND kind = %(kind)s AND state <> 'complete' AND NOT 
 SELECT EXISTS (
     SELECT FROM fasthash.run r
     WHERE r.catalog = %(catalog)s AND r.kind = 'backfill' AND r.state = 'complete'
-      AND r.options -> 'limit' = 'null'
-      AND (r.options -> 'types' = 'null' OR r.options -> 'types' = %(types)s::jsonb)
+      AND r.options ->> 'limit' IS NULL
+      AND (r.options ->> 'types' IS NULL OR r.options -> 'types' = %(types)s::jsonb)
 ) AS found
 
 -- name: create_run
@@ -45,40 +45,57 @@ RETURNING holder_id
 -- server may still keep the old session for a while.
 SELECT pg_advisory_lock_shared(1178686568, %(holder_id)s)
 
--- name: live_holders
--- Holders whose session is alive.
-SELECT h.holder_id
+-- name: at_work
+-- Who works on a run: holders whose session is alive, and those who gave a sign of life a moment
+-- ago and may have lost no more than a connection; not those who have left. A sign out of the
+-- future is none: the server's clock was set back since.
+SELECT h.holder_id, h.seen_at, s.alive
 FROM fasthash.holder h
-JOIN pg_locks l ON l.locktype = 'advisory' AND l.classid = 1178686568 AND l.objsubid = 2
-               AND l.objid::bigint = h.holder_id AND l.granted
-               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-WHERE h.run_id = %(run_id)s
+CROSS JOIN LATERAL (SELECT h.holder_id IN (
+    SELECT l.objid::bigint
+    FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.classid = 1178686568 AND l.objsubid = 2 AND l.granted
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ) AS alive) s
+WHERE h.run_id = %(run_id)s AND NOT h.report ? 'left'
+  AND (s.alive OR h.seen_at BETWEEN clock_timestamp() - make_interval(secs => %(grace_s)s)
+                                AND clock_timestamp() + make_interval(secs => %(grace_s)s))
+ORDER BY h.holder_id
 
--- name: unhurt_holders
--- Holders from whom no range is taken before its time: those alive, and those that were seen a
--- moment ago, who may have lost no more than a connection.
-SELECT h.holder_id
-FROM fasthash.holder h
-WHERE h.run_id = %(run_id)s
-  AND (h.holder_id = ANY (%(alive)s::integer[])
-       OR h.seen_at > clock_timestamp() - make_interval(secs => %(grace_s)s))
+-- name: one_by_one
+-- Who joins a run and who leaves it, one after the other, so that the last one knows that it is the
+-- last.
+SELECT pg_advisory_xact_lock(1178686569, (%(run_id)s::bigint %% 2147483647)::integer)
 
 -- name: be_seen
--- A sign of life, and what is wanted of those at work.
+-- A sign of life, what is wanted of those at work, and whether the run is still theirs.
 UPDATE fasthash.holder h SET seen_at = clock_timestamp()
 FROM fasthash.run r
 WHERE h.holder_id = %(holder_id)s AND r.run_id = h.run_id
-RETURNING r.orders
+RETURNING r.orders, r.state, r.superseded
+
+-- name: note_left
+-- A coordinator stops: its session may live a moment longer, and it does not work on the run.
+UPDATE fasthash.holder h SET report = h.report || jsonb_build_object('left', true)
+WHERE h.holder_id = %(holder_id)s
+
+-- name: keep_running
+-- A run that others have ended, unfinished, while this coordinator works on it, goes on.
+UPDATE fasthash.run r
+SET state = 'running', finished_at = NULL, error = NULL, ended_for = NULL
+WHERE r.run_id = %(run_id)s AND r.state IN ('interrupted', 'failed') AND NOT r.superseded
+  AND EXISTS (SELECT FROM fasthash.holder h
+              WHERE h.holder_id = %(holder_id)s AND NOT h.report ? 'left')
+RETURNING r.run_id
 
 -- name: begin_planning
 -- One planner at a time: a lock that goes with the transaction. What a plan has to read may take
 -- long; nobody who has orders for the run waits for it meanwhile.
-SELECT pg_try_advisory_xact_lock(1178686569, %(run_id)s::bigint::integer) AS is_ours
+SELECT pg_try_advisory_xact_lock(1178686570, (%(run_id)s::bigint %% 2147483647)::integer) AS is_ours
 
--- name: plan_at_length
--- For the rest of a transaction: a plan may take as long as it needs, and no statistics lead to a
--- nested loop over whole tables.
-SELECT set_config('statement_timeout', '0', true), set_config('enable_nestloop', 'off', true)
+-- name: no_loops
+-- For the rest of a transaction: no statistics lead to a nested loop over whole tables.
+SELECT set_config('enable_nestloop', 'off', true)
 
 -- name: read_plan
 -- The planning state.
@@ -121,18 +138,18 @@ VALUES (%(run_id)s, %(range_no)s, %(pass_no)s, %(artifact_type)s, %(after_id)s, 
         %(planned_rows)s, %(row_ids)s, %(met_ids)s)
 
 -- name: grant_ranges
--- Leases: pending ranges, and those whose holder is dead or whose time is over. The term rises,
--- which fences the old holder off; an attempt is counted only where a holder was lost. It rises to
--- a number that this holder has never had: a crash of the server may have undone a lease, and
--- results of that one are still on their way.
+-- Leases: pending ranges, and those whose holder is dead or silent. The time a lease ends by the
+-- server's clock decides nothing: that clock may be set. The term rises, which fences the old holder
+-- off; an attempt is counted only where a holder was lost. It rises to a number that this holder has
+-- never had: a crash of the server may have undone a lease, and results of that one are still on
+-- their way.
 WITH picked AS (
     SELECT c.run_id, c.range_no, c.term > 0 AS leased_before
     FROM fasthash.checkpoint c
     WHERE c.run_id = %(run_id)s AND c.state <> 'done'
       AND (c.attempts + (c.state = 'leased')::integer >= %(attempts_before_alone)s) = %(alone)s
       AND (c.state = 'pending'
-           OR (c.holder_id <> %(holder_id)s
-               AND (c.expires_at < clock_timestamp() OR c.holder_id <> ALL (%(alive)s::integer[]))))
+           OR (c.holder_id <> %(holder_id)s AND c.holder_id <> ALL (%(alive)s::integer[])))
     ORDER BY c.range_no
     LIMIT %(ranges)s
     FOR UPDATE SKIP LOCKED
@@ -230,12 +247,11 @@ WHERE r.run_id = %(run_id)s AND r.state = 'running' AND r.plan_done
 RETURNING r.run_id
 
 -- name: leave_run
--- A coordinator stops before the end: the run is interrupted when no other one goes on with it.
+-- The last coordinator stops before the end: the run is interrupted.
 UPDATE fasthash.run r
 SET state = CASE WHEN %(error)s::text IS NULL THEN 'interrupted' ELSE 'failed' END,
     finished_at = clock_timestamp(), error = %(error)s, ended_for = %(ended_for)s
 WHERE r.run_id = %(run_id)s AND r.state = 'running'
-  AND cardinality(array_remove(%(alive)s::integer[], %(holder_id)s)) = 0
 
 -- name: expect_rows
 -- How many rows the run will meet, when it is known.
@@ -243,10 +259,12 @@ UPDATE fasthash.run SET rows_expected = %(rows)s, expected_by_type = %(by_type)s
 WHERE run_id = %(run_id)s
 
 -- name: report_holder
--- What a coordinator is doing, and how far it has come.
+-- What a coordinator is doing, and how far it has come; that it has left, it cannot take back.
 WITH seen AS (
     UPDATE fasthash.holder h
-    SET seen_at = clock_timestamp(), report = %(report)s
+    SET seen_at = clock_timestamp(),
+        report = %(report)s::jsonb
+                 || jsonb_strip_nulls(jsonb_build_object('left', h.report -> 'left'))
     WHERE h.holder_id = %(holder_id)s
 )
 INSERT INTO fasthash.sample (run_id, holder_id, rows, bytes)

@@ -9,14 +9,6 @@ FROM fasthash.run r
 WHERE r.catalog = %(catalog)s
 ORDER BY r.run_id
 
--- name: live_runs
--- Runs that any coordinator's session works on.
-SELECT DISTINCT h.run_id
-FROM fasthash.holder h
-JOIN pg_locks l ON l.locktype = 'advisory' AND l.classid = 1178686568 AND l.objsubid = 2
-               AND l.objid::bigint = h.holder_id AND l.granted
-               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-
 -- name: now
 -- The database's clock.
 SELECT clock_timestamp() AS now
@@ -100,7 +92,7 @@ WHERE r.run_id = ANY (%(run_ids)s::bigint[])
   AND (NOT r.is_compact
        OR EXISTS (SELECT FROM fasthash.residual b WHERE b.run_id = r.run_id)
        OR EXISTS (SELECT FROM fasthash.sample s WHERE s.run_id = r.run_id)
-       OR EXISTS (SELECT FROM fasthash.holder h WHERE h.run_id = r.run_id AND h.report <> '{{}}'))
+       OR EXISTS (SELECT FROM fasthash.holder h WHERE h.run_id = r.run_id AND h.report - 'left' <> '{{}}'))
 ORDER BY r.run_id
 
 -- name: drop_residual
@@ -133,8 +125,10 @@ WITH dropped AS (
 SELECT count(*) AS n, max(d.at)::text AS last FROM dropped d
 
 -- name: drop_reports
--- What the coordinators of a run reported last.
-UPDATE fasthash.holder h SET report = '{{}}' WHERE h.run_id = %(run_id)s AND h.report <> '{{}}'
+-- What the coordinators of a run reported last, but that they have left it.
+UPDATE fasthash.holder h
+SET report = jsonb_strip_nulls(jsonb_build_object('left', h.report -> 'left'))
+WHERE h.run_id = %(run_id)s AND h.report - 'left' <> '{{}}'
 
 -- name: forget_rows
 -- What a run that was given up had to keep in mind of single rows.
@@ -175,7 +169,7 @@ SELECT r.run_id,
        (SELECT count(*) FROM fasthash.residual b WHERE b.run_id = r.run_id) AS residual_rows,
        (SELECT count(*) FROM fasthash.sample s WHERE s.run_id = r.run_id) AS samples,
        (SELECT count(*) FROM fasthash.holder h
-        WHERE h.run_id = r.run_id AND h.report <> '{{}}') AS holder_reports,
+        WHERE h.run_id = r.run_id AND h.report - 'left' <> '{{}}') AS holder_reports,
        CASE WHEN r.is_compact THEN 0
             ELSE (SELECT count(*) - count(DISTINCT coalesce('t' || c.artifact_type, ''))
                   FROM fasthash.checkpoint c WHERE c.run_id = r.run_id) END AS ranges

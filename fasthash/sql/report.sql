@@ -55,7 +55,7 @@ ORDER BY r.artifact_type NULLS LAST, r.row_id
 
 -- name: drift_list
 -- Drifts, of one run or of all.
-SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash,
+SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash, d.was_lost,
        encode(d.new_sha256, 'hex') AS new_hash, d.old_size_bytes, d.new_size_bytes,
        d.file_mtime, d.old_mtime, d.file_ctime, d.old_ctime, d.old_marker, d.resolution,
        d.resolved_by, d.resolved_at, d.comment, d.found_at
@@ -94,9 +94,12 @@ SELECT (SELECT max(r.finished_at)
         ORDER BY r.run_id DESC LIMIT 1) AS freshness
 
 -- name: holders
--- The coordinators of a run and the ranges each holds.
+-- The coordinators of a run and the ranges each holds. How long ago one was seen is not known where
+-- that was in the future: the server's clock was set back since.
 SELECT h.holder_id, h.host, h.pid, h.started_at, h.seen_at, h.report,
-       extract(epoch FROM clock_timestamp() - h.seen_at)::float8 AS seen_ago_s,
+       CASE WHEN h.seen_at < clock_timestamp() + interval '2 seconds'
+            THEN greatest(extract(epoch FROM clock_timestamp() - h.seen_at), 0)::float8
+       END AS seen_ago_s,
        (SELECT count(*) FROM fasthash.checkpoint c
         WHERE c.run_id = h.run_id AND c.holder_id = h.holder_id AND c.state = 'leased') AS leases,
        (SELECT min(c.expires_at) FROM fasthash.checkpoint c
@@ -108,16 +111,20 @@ ORDER BY h.holder_id
 
 -- name: recent_rate
 -- Rows and bytes a second over the last minute of samples, all live coordinators together; NULL
--- where there are no two samples to compare.
-SELECT sum(s.rows_per_s)::float8 AS rows_per_s, sum(s.bytes_per_s)::float8 AS bytes_per_s
-FROM (SELECT (max(s.rows) - min(s.rows)) / nullif(extract(epoch FROM max(s.at) - min(s.at)), 0)
-                 AS rows_per_s,
-             (max(s.bytes) - min(s.bytes)) / nullif(extract(epoch FROM max(s.at) - min(s.at)), 0)
-                 AS bytes_per_s
-      FROM fasthash.sample s
-      WHERE s.run_id = %(run_id)s AND s.at > clock_timestamp() - interval '1 minute'
-        AND s.holder_id = ANY (%(alive)s::integer[])
-      GROUP BY s.holder_id) s
+-- where there are no two samples to compare. Samples are in the order of what they count, for a
+-- server's clock may be set: the step between two that it was set between is left out.
+SELECT sum(h.rows / h.seconds)::float8 AS rows_per_s,
+       sum(h.bytes / h.seconds)::float8 AS bytes_per_s
+FROM (SELECT sum(s.rows) AS rows, sum(s.bytes) AS bytes, sum(s.seconds) AS seconds
+      FROM (SELECT p.holder_id, p.rows - lag(p.rows) OVER w AS rows,
+                   p.bytes - lag(p.bytes) OVER w AS bytes,
+                   extract(epoch FROM p.at - lag(p.at) OVER w) AS seconds
+            FROM fasthash.sample p
+            WHERE p.run_id = %(run_id)s AND p.holder_id = ANY (%(alive)s::integer[])
+              AND p.at BETWEEN clock_timestamp() - interval '1 minute' AND clock_timestamp()
+            WINDOW w AS (PARTITION BY p.holder_id ORDER BY p.rows, p.bytes, p.at)) s
+      WHERE s.seconds > 0
+      GROUP BY s.holder_id) h
 
 -- name: throughput
 -- Rows and bytes a second in equal pieces of the last minutes that anybody sampled, the oldest
@@ -134,9 +141,9 @@ FROM (
                extract(epoch FROM p.at - lag(p.at) OVER w) AS seconds
         FROM fasthash.sample p
         CROSS JOIN (SELECT max(m.at) AS until FROM fasthash.sample m
-                    WHERE m.run_id = %(run_id)s) l
-        WHERE p.run_id = %(run_id)s AND p.at > l.until - %(span)s::interval
-        WINDOW w AS (PARTITION BY p.holder_id ORDER BY p.at)
+                    WHERE m.run_id = %(run_id)s AND m.at <= clock_timestamp()) l
+        WHERE p.run_id = %(run_id)s AND p.at > l.until - %(span)s::interval AND p.at <= l.until
+        WINDOW w AS (PARTITION BY p.holder_id ORDER BY p.rows, p.bytes, p.at)
     ) s
     WHERE s.seconds > 0
     GROUP BY since, s.holder_id

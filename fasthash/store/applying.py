@@ -216,7 +216,7 @@ def _execute(
         if all(value == usual for value in columns[name]):
             parameters[name] = []  # the statement fills in the usual value
     with connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute(_statement(how), parameters)
+        cursor.execute(statement(how), parameters)
         for line in cursor:
             tally.take(*line)
 
@@ -231,7 +231,8 @@ class Statement:
 
 
 @cache
-def _statement(how: Statement) -> sql.Composed:
+def statement(how: Statement) -> sql.Composed:
+    """The text of a form of the statement."""
     target, catalog = how.target, how.target.catalog
     if catalog.update_function is not None:
         name = identifier(*catalog.update_function)

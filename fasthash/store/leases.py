@@ -2,41 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from fasthash.fixity import LeasedRange
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, RECONNECT_GRACE_S
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, transaction
+from fasthash.store.session import Connection, durable_transaction, transaction
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """A coordinator at work on a run.
+
+    `alive`: its session is; else it was seen a moment ago and may be connecting again.
+    """
+
+    holder_id: int
+    seen_at: datetime
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A run as one who works on it sees it: what is wanted of him, and whether it is still his."""
+
+    orders: dict[str, Any]
+    state: str
+    superseded: bool
+
+
+def read_at_work(connection: Connection, run_id: int) -> list[AtWork]:
+    """Who works on a run: what everybody asks who has to know, of one holder or of the run."""
+    key = {"run_id": run_id, "grace_s": RECONNECT_GRACE_S}
+    return [AtWork(**row) for row in connection.execute(query("lease", "at_work"), key)]
 
 
 def live_holders(connection: Connection, run_id: int) -> list[int]:
-    """The coordinators of a run whose database session is alive."""
-    rows = connection.execute(query("lease", "live_holders"), {"run_id": run_id})
-    return [r["holder_id"] for r in rows]
+    """The numbers of those who work on a run."""
+    return [holder.holder_id for holder in read_at_work(connection, run_id)]
 
 
-def be_seen(connection: Connection, holder_id: int) -> dict[str, Any]:
+def be_seen(connection: Connection, holder_id: int) -> Seen | None:
     """A sign of life from a coordinator; also what finds a lost connection soon.
 
     Returns:
-        What is wanted of those who work on the run, as `give_orders` left it.
+        The run as it stands; None where the ledger knows neither run nor holder any more.
     """
     row = connection.execute(query("lease", "be_seen"), {"holder_id": holder_id}).fetchone()
-    return row["orders"] if row else {}
+    return Seen(**row) if row else None
 
 
 def add_holder(connection: Connection, run_id: int, host: str, pid: int) -> int:
     """Joins a run; the number names this coordinator in its leases.
 
-    This commit waits for the disk, and with it the run's own: a crash of the server that gave the
+    The commit waits for the disk, and with it the run's own: a crash of the server that gave the
     numbers to somebody else would let two processes pass the same fence.
     """
-    with transaction(connection):
-        connection.execute("SET LOCAL synchronous_commit = on")
+    with durable_transaction(connection):
         row = connection.execute(
             query("lease", "add_holder"), {"run_id": run_id, "host": host, "pid": pid}
         ).fetchone()
@@ -58,30 +84,27 @@ def grant(
     ranges: int,
     ttl_s: float,
     *,
+    silent: Callable[[Mapping[int, datetime]], Collection[int]],
     alone: bool = False,
 ) -> list[LeasedRange]:
-    """Leases up to so many ranges: pending ones, and those of dead or late holders.
+    """Leases up to so many ranges: pending ones, and those of dead or silent holders.
 
     Args:
         least_term: above every term that this holder was ever granted.
         ranges: how many at the most.
         ttl_s: their life in seconds.
+        silent: which of those at work, by the time each was seen last, have been silent for a
+            lease's life (see `lease.Silence`): what they hold is free.
         alone: lease those (and only those) that were lost so often that they are held alone.
     """
-    unhurt = connection.execute(
-        query("lease", "unhurt_holders"),
-        {
-            "run_id": run_id,
-            "alive": live_holders(connection, run_id),
-            "grace_s": RECONNECT_GRACE_S,
-        },
-    )
+    at_work = {h.holder_id: h.seen_at for h in read_at_work(connection, run_id)}
+    unhurt = at_work.keys() - set(silent(at_work))
     rows = connection.execute(
         query("lease", "grant_ranges"),
         {
             "run_id": run_id,
             "holder_id": holder_id,
-            "alive": [row["holder_id"] for row in unhurt],
+            "alive": sorted(unhurt),
             "least_term": least_term,
             "ranges": ranges,
             "ttl_s": ttl_s,

@@ -47,7 +47,7 @@ def plan_more(
         if turn is None or not turn["is_ours"] or not _goes_on(plan):
             return False
         if plan["pass_no"] > 0 or rows.is_scrub:
-            connection.execute(query("lease", "plan_at_length"))
+            connection.execute(query("lease", "no_loops"))
         step = _Step(connection, catalog, rows, plan, types, range_rows)
         if plan["pass_no"] == 0:
             added = step.oldest() if rows.is_scrub else step.in_order(ranges)

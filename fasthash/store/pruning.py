@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from fasthash import faults
 from fasthash.errors import ConfigError, PreflightFailed
 from fasthash.retention import PastRun
-from fasthash.store import schema, states
+from fasthash.store import leases, schema, states
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Session, Timeouts, transaction
@@ -60,8 +60,12 @@ def require_privileges(connection: Connection) -> None:
 
 def read_runs(connection: Connection, catalog: Catalog) -> tuple[list[PastRun], datetime]:
     """All runs of a catalog, and what the database's clock shows."""
-    live = {row["run_id"] for row in connection.execute(query("prune", "live_runs"))}
     rows = connection.execute(query("prune", "past_runs"), {"catalog": catalog.key}).fetchall()
+    live = {
+        row["run_id"]
+        for row in rows
+        if row["state"] != "complete" and leases.live_holders(connection, row["run_id"])
+    }
     now = connection.execute(query("prune", "now")).fetchone()
     if now is None:
         raise LookupError("SELECT left no row")

@@ -7,10 +7,10 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from fasthash.store import leases
 from fasthash.store.catalog import Catalog
-from fasthash.store.leases import live_holders, release
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, transaction
+from fasthash.store.session import Connection, durable_transaction, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ def find_open_run(connection: Connection, catalog: Catalog, kind: str) -> OpenRu
     row = connection.execute(query("lease", "open_run_of"), key).fetchone()
     if row is None:
         return None
-    options = row["options"]
+    options = row["options"]  # older versions wrote fewer of them
     identity = RunIdentity(
         row["kind"],
-        tuple(options["types"] or ()),
-        options["algorithm"],
+        tuple(options.get("types") or ()),
+        options.get("algorithm") or "sha256",
         options.get("since"),
         options.get("sample"),
         bool(options.get("missing")),
@@ -130,19 +130,35 @@ def give_orders(
     )
 
 
-def is_planned_and_done(connection: Connection, run_id: int) -> bool:
-    """Completes the run if all of it is done; whether it is complete now.
+def one_by_one(connection: Connection, run_id: int) -> None:
+    """Within a transaction: nobody else joins or leaves this run until it ends."""
+    connection.execute(query("lease", "one_by_one"), {"run_id": run_id})
+
+
+def keep_running(connection: Connection, run_id: int, holder_id: int) -> bool:
+    """Somebody has ended this run, unfinished, as if nobody worked on it: it goes on.
+
+    Returns:
+        Whether there was need for it; never for a run that was given up, or after `leave`.
+    """
+    with transaction(connection):
+        one_by_one(connection, run_id)
+        key = {"run_id": run_id, "holder_id": holder_id}
+        return connection.execute(query("lease", "keep_running"), key).fetchone() is not None
+
+
+def is_complete(connection: Connection, run_id: int) -> bool:
+    """Completes the run if all of it is planned and done; whether it is complete now.
 
     This commit waits for the disk, and with it everything that was committed before: what is
     reported as complete survives a crash of the server.
     """
-    with transaction(connection):
-        connection.execute("SET LOCAL synchronous_commit = on")
+    with durable_transaction(connection):
         done = connection.execute(query("lease", "complete_run"), {"run_id": run_id}).fetchone()
         if done is not None:
             connection.execute(query("lease", "forget_lists"), {"run_id": run_id})
     row = connection.execute(query("lease", "run_state"), {"run_id": run_id}).fetchone()
-    return row is None or row["state"] != "running"
+    return row is not None and row["state"] == "complete"
 
 
 def leave(
@@ -152,19 +168,19 @@ def leave(
     error: str | None,
     ended_for: str | None = None,
 ) -> None:
-    """This coordinator stops before the end of the run: for an error, a signal, or by plan."""
+    """This coordinator stops: at the end of the run, for an error, a signal, or by plan.
+
+    A run that is not at its end is interrupted by the last one who leaves it.
+    """
     with transaction(connection):
-        release(connection, run_id, holder_id)
-        connection.execute(
-            query("lease", "leave_run"),
-            {
-                "run_id": run_id,
-                "holder_id": holder_id,
-                "error": error,
-                "ended_for": ended_for,
-                "alive": live_holders(connection, run_id),
-            },
-        )
+        one_by_one(connection, run_id)
+        leases.release(connection, run_id, holder_id)
+        connection.execute(query("lease", "note_left"), {"holder_id": holder_id})
+        if not leases.live_holders(connection, run_id):
+            connection.execute(
+                query("lease", "leave_run"),
+                {"run_id": run_id, "error": error, "ended_for": ended_for},
+            )
 
 
 def report(

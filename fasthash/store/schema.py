@@ -84,6 +84,10 @@ def require_ledger(connection: Connection) -> None:
         raise NotInitialized(
             f"the ledger has version {version}, this fasthash needs {VERSION}: run `fasthash init`"
         )
+    _refuse_newer(version)
+
+
+def _refuse_newer(version: int) -> None:
     if version > VERSION:
         raise PreflightFailed(
             f"the ledger has version {version}, this fasthash knows {VERSION}: upgrade fasthash"
@@ -105,12 +109,17 @@ def migrate(connection: Connection) -> list[int]:
 
     Returns:
         The versions that were applied; none where all was there.
+
+    Raises:
+        PreflightFailed: the ledger is of a newer fasthash.
     """
     applied = []
     with transaction(connection):
         # Two `init` at once: the second waits, and finds all done.
         connection.execute("SELECT pg_advisory_xact_lock(1178686568)")
-        for version in range(ledger_version(connection) + 1, VERSION + 1):
+        found = ledger_version(connection)
+        _refuse_newer(found)
+        for version in range(found + 1, VERSION + 1):
             name = MIGRATIONS[version - 1]
             connection.execute(sql.SQL(script(name, name)))
             applied.append(version)

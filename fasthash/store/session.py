@@ -45,8 +45,12 @@ class Timeouts:
 
 # A command that somebody waits for.
 AT_ONCE = Timeouts(lock_s=2)
-# Only we ourselves lock the ledger's rows, and let them go after a batch, slow as it may be.
-LEDGER = Timeouts(lock_s=30, idle_s=10)
+# Only we ourselves lock the ledger's rows, and let them go after a batch, slow as it may be. The
+# statements of the lease protocol take milliseconds; one that takes longer than it waits for a lock
+# is stuck, and ends. What may take its time says so (`patient`), or has a session of its own.
+LEDGER = Timeouts(lock_s=30, statement_s=40, idle_s=10)
+# For what grows with the catalog: planning, counting, taking over journals.
+UNHURRIED = Timeouts(lock_s=30, idle_s=10)
 # The writer never waits for a row that it is to write. If it has to wait for anything else, a
 # trigger's doing perhaps, it gives way before the server looks for deadlocks (after 1 s): the
 # victim is never the application.
@@ -168,6 +172,11 @@ def is_away(error: psycopg.Error, connection: Connection | None) -> bool:
     )
 
 
+def is_stuck(error: psycopg.Error) -> bool:
+    """Whether the server ended a statement that took too long, or its administrator did."""
+    return isinstance(error, psycopg.errors.QueryCanceled)
+
+
 @contextmanager
 def transaction(connection: Connection) -> Iterator[None]:
     """A transaction block that either has committed at its end or raises.
@@ -182,6 +191,34 @@ def transaction(connection: Connection) -> Iterator[None]:
         yield
         if connection.closed:
             raise psycopg.OperationalError("the connection was lost before COMMIT")
+
+
+@contextmanager
+def durable_transaction(connection: Connection) -> Iterator[None]:
+    """A transaction whose commit waits for the disk, and with it all that were committed before.
+
+    Within another one it is a part of that, which then waits as a whole.
+
+    Raises:
+        psycopg.Error: as `transaction`.
+    """
+    with transaction(connection):
+        connection.execute("SET LOCAL synchronous_commit = on")
+        yield
+
+
+@contextmanager
+def patient(connection: Connection) -> Iterator[None]:
+    """A transaction whose statements may take as long as they need, whatever the session's limit.
+
+    For what grows with the catalog: planning, counting, reading a range without an index.
+
+    Raises:
+        psycopg.Error: as `transaction`.
+    """
+    with transaction(connection):
+        connection.execute("SET LOCAL statement_timeout = 0")
+        yield
 
 
 def lose_answer(connection: Connection) -> None:
@@ -229,6 +266,8 @@ class Session:
     def call(self, work: Callable[[Connection], T]) -> T:
         """Runs `work`, again and again while the database is away or others are in the way.
 
+        A statement that the server has ended for its length counts as the database being away.
+
         `work` has to be a transaction of its own that may be repeated.
 
         Raises:
@@ -243,7 +282,7 @@ class Session:
                 result = self._watched(work)
             except psycopg.Error as error:
                 contended = isinstance(error, CONTENTION)
-                if not contended and not is_away(error, self.connection):
+                if not (contended or is_stuck(error) or is_away(error, self.connection)):
                     raise
                 self._note_failure(error, contended, began_at)
                 self._pause(pause_s)

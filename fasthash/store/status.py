@@ -118,7 +118,7 @@ def _plus(one: int | None, other: int | None) -> int | None:
 
 def _unreported_s(live: list[Row]) -> float:
     """How long the run has gone on since its last report, which is when its clock is read."""
-    return max(0.0, min((h["seen_ago_s"] for h in live), default=0.0))
+    return min((h["seen_ago_s"] for h in live if h["seen_ago_s"] is not None), default=0.0)
 
 
 def _eta_s(left: int, rows_per_s: float | None, live: list[Row]) -> float | None:

@@ -166,7 +166,7 @@ def test_an_unreachable_database_has_a_status_of_its_own() -> None:
         ({"cores_allowed": 2}, "cores", "note", ""),
         ({"memory_available_bytes": 300_000_000}, "memory", "warning", "workers = 3"),
         ({"memory_limit_bytes": 300_000_000}, "memory", "warning", "workers = 3"),
-        ({"shared_memory": "it is missing"}, "shm", "problem", "mount -t tmpfs"),
+        ({"shared_memory": "it is missing"}, "shm", "warning", "mount -t tmpfs"),
         ({"io_limits": ("8:0 rbps=1",)}, "io", "note", ""),
     ],
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +11,7 @@ from fasthash.lease import (
     ATTEMPTS_ALONE,
     ATTEMPTS_BEFORE_ALONE,
     LeaseClock,
+    Silence,
     ranges_wanted,
     rows_to_keep,
 )
@@ -71,3 +74,12 @@ def test_halving_finds_the_one_row_that_takes_holders_down(rows: int, data: st.D
             waiting.append((attempts + 1, first, end))
     assert given_up == {deadly}
     assert lost <= ATTEMPTS_BEFORE_ALONE + ATTEMPTS_ALONE + rows.bit_length()
+
+
+def test_who_is_silent_is_known_by_our_own_clock() -> None:
+    silence, at = Silence(), datetime(2026, 1, 1, tzinfo=UTC)
+    assert silence.silent({1: at, 2: at}, 0.0, 60.0) == set(), "one met first may go on"
+    assert silence.silent({1: at, 2: at - timedelta(hours=1)}, 59.0, 60.0) == set()
+    assert silence.silent({1: at, 2: at - timedelta(hours=1)}, 60.0, 60.0) == {1}
+    assert silence.silent({2: at - timedelta(hours=1)}, 118.0, 60.0) == set()
+    assert silence.silent({1: at, 2: at - timedelta(hours=1)}, 119.0, 60.0) == {2}, "1 was away"

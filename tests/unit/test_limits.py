@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fasthash import gate, limits
-from fasthash.gate import Gate, HostRate, host_rate_path
+from fasthash.gate import Gate, HostRate
 from fasthash.pace import Pace
 from fasthash.slot import Slot
 from fasthash.watching import Stopped
@@ -87,7 +87,7 @@ def path(tmp_path: Path) -> str:
 
 
 def test_a_rate_is_shared_by_all_who_know_its_name(path: str) -> None:
-    one, other = HostRate(path), HostRate(path)
+    one, other = HostRate.open(path), HostRate.open(path)
     one.set_rates(1000.0, 3.0)
     assert other.rates == (1000.0, 3.0)
     first = one.reserve(0, 1000)
@@ -97,7 +97,7 @@ def test_a_rate_is_shared_by_all_who_know_its_name(path: str) -> None:
 
 
 def _hold(path: str) -> None:
-    one = HostRate(path)
+    one = HostRate.open(path)
     with one.locked():
         os.kill(os.getpid(), signal.SIGSTOP)
         time.sleep(60)
@@ -105,7 +105,7 @@ def _hold(path: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_one_that_dies_or_stops_in_the_lock_blocks_nobody(path: str, number: int) -> None:
-    one = HostRate(path)
+    one = HostRate.open(path)
     one.set_rates(1e9, 0.0)
     process = multiprocessing.get_context("fork").Process(target=_hold, args=(path,))
     process.start()
@@ -125,24 +125,114 @@ def test_one_that_dies_or_stops_in_the_lock_blocks_nobody(path: str, number: int
 def test_a_rate_of_somebody_else_is_refused(path: str, tmp_path: Path) -> None:
     os.symlink("/etc/passwd", path)
     with pytest.raises(OSError):
-        HostRate(path)
+        HostRate.open(path)
     os.unlink(path)
     (tmp_path / "other").touch()
     os.link(tmp_path / "other", path)
     with pytest.raises(PermissionError):
-        HostRate(path)
+        HostRate.open(path)
     os.unlink(path)
     os.mkfifo(path)
     with pytest.raises(OSError):
-        HostRate(path)
+        HostRate.open(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place for files of rates."""
+    monkeypatch.setattr(gate, "FOLDERS", (str(tmp_path),))
+    return tmp_path
+
+
+def test_the_last_one_removes_the_file(folder: Path) -> None:
+    one, other = HostRate.share("a run"), HostRate.share("a run")
+    one.set_rates(5.0, 0.0)
+    one.close()
+    assert other.rates == (5.0, 0.0)
+    third = HostRate.share("a run")
+    assert third.rates == (5.0, 0.0), "the file of a live run stays"
+    third.close()
+    other.close()
+    assert not list(folder.iterdir())
+
+
+def _share_for_ever() -> None:
+    HostRate.share("a run that is killed")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_the_killed_leave_goes_with_the_next_run(folder: Path) -> None:
+    live = HostRate.share("a live run")
+    (folder / "something else").touch()
+    process = multiprocessing.get_context("fork").Process(target=_share_for_ever)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list(folder.iterdir())) == 3
+    HostRate.share("another run").close()
+    assert {path.name for path in folder.iterdir()} == {
+        os.path.basename(live.path or ""),
+        "something else",
+    }
+    live.close()
+
+
+def test_a_worker_keeps_the_file_of_a_killed_coordinator(folder: Path) -> None:
+    """It inherits the descriptor, and with it the lock."""
+    one = HostRate.share("a run")
+    worker = HostRate(os.dup(one.descriptor))
+    one.memory.close()
+    os.close(one.descriptor)
+    HostRate.share("another run").close()
+    assert len(list(folder.iterdir())) == 1
+    worker.memory.close()
+    os.close(worker.descriptor)
+    HostRate.share("another run").close()
+    assert not list(folder.iterdir())
+
+
+def test_one_who_opens_a_file_that_another_removes_opens_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the two would keep different rates."""
+    last, holds = HostRate.share("a run"), gate._holds
+    path = last.path
+    assert path is not None
+
+    def slowly(descriptor: int, how: int) -> bool:
+        monkeypatch.setattr(gate, "_holds", holds)
+        last.close()  # between the opening and the lock
+        return holds(descriptor, how)
+
+    monkeypatch.setattr(gate, "_holds", slowly)
+    one = HostRate.open(path)
+    other = HostRate.open(path)
+    one.set_rates(7.0, 0.0)
+    assert other.rates == (7.0, 0.0)
+    one.close()
+    other.close()
+
+
+def test_without_shared_memory_there_is_another_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "FOLDERS", ("/nowhere", str(tmp_path)))
+    one, other = HostRate.share("a run"), HostRate.share("a run")
+    one.set_rates(7.0, 0.0)
+    assert other.rates == (7.0, 0.0)
+    one.close()
+    other.close()
+    monkeypatch.setattr(gate, "FOLDERS", ("/nowhere",))
+    with pytest.raises(OSError, match="nowhere"):
+        HostRate.share("a run")
 
 
 def test_names_tell_runs_apart() -> None:
-    assert len({host_rate_path(f"public.artifacts {n} 2026") for n in range(100)}) == 100
+    assert len({gate._file_name(f"public.artifacts {n} 2026") for n in range(100)}) == 100
 
 
 def test_waiting_for_a_turn_is_no_silence_and_ends_when_told(path: str) -> None:
-    slot, host = Slot.create(), HostRate(path)
+    slot, host = Slot.create(), HostRate.open(path)
     pace = Pace(slot, Gate.create(), host)
     host.set_rates(1000.0, 0.0)
     slot.note(1, 0)
@@ -155,7 +245,7 @@ def test_waiting_for_a_turn_is_no_silence_and_ends_when_told(path: str) -> None:
 
 
 def test_a_new_rate_ends_the_waiting_for_the_old_one(path: str) -> None:
-    slot, host = Slot.create(), HostRate(path)
+    slot, host = Slot.create(), HostRate.open(path)
     pace = Pace(slot, Gate.create(), host)
     host.set_rates(100.0, 0.0)
     pace.allow(10**6)

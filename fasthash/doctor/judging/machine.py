@@ -135,9 +135,9 @@ def _memory(facts: MachineFacts, workers: int) -> Iterator[Finding]:
 
 def _rest(facts: MachineFacts) -> Iterator[Finding]:
     if facts.shared_memory is not None:
-        text = f"/dev/shm cannot be used ({facts.shared_memory}): a run keeps its rate there"  # noqa: S108
+        text = f"/dev/shm cannot be used ({facts.shared_memory}): rates are kept in /tmp"  # noqa: S108
         remedy = "mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
-        yield Finding("machine.shm", Level.PROBLEM, text, remedy)
+        yield Finding("machine.shm", Level.WARNING, text, remedy)
     else:
         yield Finding("machine.shm", Level.OK, "/dev/shm can be used")  # noqa: S108
     if facts.io_limits:
