@@ -45,8 +45,8 @@ RESULT = measure.RESULTS / "long_life.json"
 FACTS = ("runs", "planning_us_a_row", "look_ups", "prune", "nights_of_nothing_new")
 PARTS = ("runs", "planning", "look-ups", "prune", "nights")
 LEDGER_BYTES = """
-SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
-WHERE c.relnamespace = 'fasthash'::regnamespace AND c.relkind = 'r'
+SELECT c.relname, pg_total_relation_size(c.oid)::bigint FROM pg_class c
+WHERE c.relnamespace = 'fasthash'::regnamespace AND c.relkind = 'r' ORDER BY 1
 """
 # When the first range of a run is done there are rows behind its frontier, once.
 LATE_ROWS = """
@@ -287,31 +287,31 @@ def measure_nights(server: str, options: argparse.Namespace, folder: Path) -> di
         quiet = ("-q", "--root", str(folder))
         command(dsn, "run", *quiet)
         seconds = [command(dsn, "scrub", *quiet)]  # takes over what the backfill knows
-        sizes = [ledger_bytes(connection)]
+        before = ledger_bytes(connection)
+        after = before
         for night in range(1, nights + 1):
             seconds.append(command(dsn, "scrub", *quiet))
+            after = ledger_bytes(connection)
             if night % 30 == 0:
-                connection.execute("VACUUM ANALYZE")
-                sizes.append(ledger_bytes(connection))
-                print(f"  {night} nights: {sizes[-1]:,} bytes, {seconds[-1]:.2f} s", flush=True)
-        sizes.append(ledger_bytes(connection))
-    grown = (sizes[-1] - sizes[0]) / rows * 365 / nights
+                print(f"  {night} nights: {sum(after.values()):,} bytes", flush=True)
+    grown = {name: after[name] - before[name] for name in before if after[name] > before[name]}
+    year = sum(grown.values()) / rows * 365 / nights
     return {
         "rows": rows,
         "nights": nights,
-        "bytes_before": sizes[0],
-        "bytes_after": sizes[-1],
-        "growth_bytes_a_row_and_year": round(grown, 1),
+        "bytes_before": sum(before.values()),
+        "bytes_after": sum(after.values()),
+        "growth_bytes_by_table": grown,
+        "growth_bytes_a_row_and_year": round(year, 1),
         "first_nights_s": round(statistics.median(seconds[:7]), 2),
         "last_nights_s": round(statistics.median(seconds[-7:]), 2),
     }
 
 
-def ledger_bytes(connection: psycopg.Connection) -> int:
-    """All of schema fasthash, once what is dead is gone."""
-    connection.execute("VACUUM")
-    row = connection.execute(LEDGER_BYTES).fetchone()
-    return int(row[0]) if row else 0
+def ledger_bytes(connection: psycopg.Connection) -> dict[str, int]:
+    """Each table of schema fasthash, once what is dead is gone, as autovacuum sees to by day."""
+    connection.execute("VACUUM ANALYZE")
+    return {str(name): int(size) for name, size in connection.execute(LEDGER_BYTES)}
 
 
 def measured_before() -> dict[str, Any]:
