@@ -25,21 +25,24 @@ In the order the data flows:
 - `supply`        leased ranges into units
 - `pool`          worker processes (`crew`, `process`, `child`); their state is in shared memory
                   (`slot`)
-- `worker`        units in, parts out; `inspector` tasks to verdicts (`verdicts`), `resolver` the
-                  site's own way
+- `worker`        units in, parts out; `inspector` tasks to verdicts (`verdicts`), `located` where
+                  their files lie, `resolver` the site's own way (who could write it: `trust`)
 - `pace`          how fast a worker may go: `gate` is what it shares with coordinator and host,
                   `limits` the arithmetic, `watching` what readers see of it, `rates` changes while
                   it runs; `neighbourly` its priorities
 - `small`         small files by the group (natively: `_native.c`); `alone` one by one (`files`),
-                  two large ones together (`pairs`); `problems` why one has no digest
-- `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were;
+                  two large ones together (`pairs`); `cautious` looks first, `problems` why one has
+                  no digest, `shortage` when nothing can be opened
+- `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were (what
+                  that means is `sameness`);
                   `asking` a process that a dead mount may hold
 - `hashing`       bytes to digests
 - `parts`         results packed by columns, sent as messages (`wire`)
 - `commits`       results to the writer, until they are settled
 - `writer`        results into one fenced transaction a batch
 - `store`         the only place that talks to PostgreSQL; its text lies in `sql/`
-- `lease`, `units`, `paths`, `drift`, `freshness`, `retention`, `summary`, `widths`  pure decisions
+- `lease`, `units`, `paths`, `drift`, `sameness`, `freshness`, `retention`, `summary`, `widths`
+                  pure decisions
 - `colour`        which streams get any, and the styles
 - `fixity`        the vocabulary
 - `errors`        what ends a command, and with which exit status

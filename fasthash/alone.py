@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 
 from fasthash import logs, verdicts
 from fasthash.files import FileState, Reader
@@ -49,35 +48,29 @@ class Alone:
         self._checker = Reader(roots, chunk_bytes, use_mmap, ONLY_XXH3)
         self.read_bytes = 0
 
-    def paths(self, task: Task) -> list[bytes]:
-        """The paths to try for a task.
+    def text(self, task: Task) -> str:
+        """What stands for a task's path: its own text, or what the resolver makes of it.
 
         Raises:
-            PathRefusedError: there is none.
+            PathRefusedError: the resolver knows none.
         """
-        text = task.path if self._resolver is None else resolve(self._resolver, task.path)
-        return candidates(text, self._roots)
+        return task.path if self._resolver is None else resolve(self._resolver, task.path)
 
-    def facts(self, task: Task) -> os.stat_result | None:
-        """The facts of a task's file, by name; None where there is none."""
-        try:
-            return self.reader.facts(self.paths(task))
-        except PathRefusedError:
-            return None
-
-    def inspect(self, task: Task, before: Result | None = None) -> Result:
+    def inspect(self, task: Task, before: Result | None = None, text: str | None = None) -> Result:
         """The result of a task.
 
         Args:
             task: the row.
             before: what a first read came to, to be confirmed where it is another hash.
+            text: what stands for its path, where that is known.
 
         Raises:
+            OutOfResources: nothing can be opened.
             Stopped: the run stops.
         """
         reader = self._careful if task.careful else self.reader
         try:
-            paths = self.paths(task)
+            paths = candidates(self.text(task) if text is None else text, self._roots)
             if before is None and is_checked(task):
                 before = judge_check(task, self._read(task, paths, self._checker))
             if before is None:
@@ -90,15 +83,20 @@ class Alone:
 
     def look_again(self, task: Task) -> Result:
         """The result of a task whose file was missing."""
-        result = self.inspect(task)
-        if result.verdict == Verdict.NO_FILE and not task.path.isascii():
-            try:
-                other = other_form(self.paths(task))
-            except PathRefusedError:
-                return result
-            if other is not None:
-                return result._replace(detail=f"{result.detail}; {other}")
-        return result
+        try:
+            text = self.text(task)
+            paths = candidates(text, self._roots)
+        except PathRefusedError as refused:
+            return verdicts.unhashed(task, refused.verdict, refused.detail)
+        result = self.inspect(task, text=text)
+        other = other_form(paths) if result.verdict == Verdict.NO_FILE else None
+        return result if other is None else result._replace(detail=f"{result.detail}; {other}")
+
+    def take_roots(self, roots: tuple[Root, ...]) -> None:
+        """The same roots, where their file systems are mounted by now."""
+        self._roots = roots
+        for reader in (self.reader, self._careful, self._checker):
+            reader.roots = roots
 
     def _read(
         self, task: Task, paths: list[bytes], reader: Reader, *, past_cache: bool = False

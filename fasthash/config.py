@@ -7,13 +7,13 @@ import difflib
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fasthash.errors import ConfigError
+from fasthash.trust import open_own_file
 from fasthash.windows import Window
 
 KIB = 1024
@@ -133,28 +133,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {found}?" if found else ""
 
 
-def refuse_foreign_file(path: str) -> None:
-    """Refuses a file that somebody else could have written.
-
-    Raises:
-        ConfigError: the file or its directory can be written by everybody, or the file belongs
-            to neither this user nor root.
-    """
-    facts = os.stat(path)
-    # Of a link both count: where it lies, and where it leads.
-    places = {os.path.abspath(path), os.path.realpath(path)}
-    if facts.st_mode & stat.S_IWOTH or any(map(_in_open_folder, places)):
-        raise ConfigError(f"{path} is refused: everybody can write it (chmod o-w)")
-    if facts.st_uid not in (0, os.geteuid()):
-        raise ConfigError(f"{path} is refused: it belongs to another user (uid {facts.st_uid})")
-
-
-def _in_open_folder(path: str) -> bool:
-    """Whether everybody can put another file in the place of this one."""
-    mode = os.stat(os.path.dirname(path)).st_mode
-    return bool(mode & stat.S_IWOTH and not mode & stat.S_ISVTX)
-
-
 def load_file(path: str, known: Iterable[str]) -> dict[str, Any]:
     """The keys of a configuration file.
 
@@ -163,11 +141,11 @@ def load_file(path: str, known: Iterable[str]) -> dict[str, Any]:
         known: the keys there are.
 
     Raises:
-        ConfigError: it cannot be read, is no TOML, or has a key that there is not.
+        ConfigError: it cannot be read, could have been written by somebody else, is no TOML, or
+            has a key that there is not.
     """
     try:
-        refuse_foreign_file(path)
-        with open(path, "rb") as file:
+        with open(open_own_file(path), "rb") as file:
             content = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
@@ -243,7 +221,9 @@ def write_keys(path: str, values: Mapping[str, str | int]) -> None:
                 lines.append(line)
         text = "\n".join(lines) + "\n"
         tomllib.loads(text)
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}.new")  # of a process that was killed, or of somebody with plans
+        with open(f"{path}.new", "x", encoding="utf-8") as file:
             file.write(text)
         os.replace(f"{path}.new", path)
     except OSError as error:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import stat
 import struct
 from collections.abc import Iterable, Sequence
 
+from fasthash import cautious
 from fasthash.fixity import Root
 
 SYSFS = "/sys/dev/block"
@@ -90,19 +90,16 @@ def position(path: bytes) -> tuple[int, int]:
 
     Files that cannot be looked at come first, and are found out about soon.
     """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            return -1, 0  # a device may do something when it is opened
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor, facts = cautious.open_seen(path, flags, cautious.refuse_special, follows=False)
     except (OSError, ValueError):
         return -1, 0
     try:
         physical = _first_extent(descriptor)
-        return (0, os.fstat(descriptor).st_ino) if physical is None else (1, physical)
-    except OSError:
-        return -1, 0
     finally:
         os.close(descriptor)
+    return (0, facts.st_ino) if physical is None else (1, physical)
 
 
 def _first_extent(descriptor: int) -> int | None:

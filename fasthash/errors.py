@@ -73,6 +73,12 @@ class RunLeftOpen(FasthashError):
     exit_status = 3
 
 
+class OutOfResources(FasthashError):
+    """The process or the machine has no room left to open files; what is committed is kept."""
+
+    exit_status = 3
+
+
 def first_error(group: BaseExceptionGroup[FasthashError]) -> FasthashError:
     """The first error of a group of groups, as a task group raises them."""
     for error in group.exceptions:

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from fasthash import exposition, logs
+from fasthash import cautious, exposition, logs
 from fasthash.errors import ConfigError
 from fasthash.exposition import COMMON, LASTING, METRICS, Exposition, How
 from fasthash.summary import RunSummary
@@ -263,7 +263,8 @@ class TextFile:
         """
         others: Families = defaultdict(list)
         try:
-            with open(self.path, encoding="utf-8") as file:
+            seen, _ = cautious.open_seen(self.path, os.O_RDONLY, cautious.refuse_special)
+            with open(seen, encoding="utf-8") as file:
                 families = list(text_string_to_metric_families(file.read()))
         except Exception:
             return others  # there is none, or it is no such file: the parser raises all sorts

@@ -11,11 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from fasthash import cautious, shortage
+from fasthash.cautious import SeenError
 from fasthash.fixity import Root, Verdict
 from fasthash.hashing import ONLY_SHA256, Algorithms, Digests, Stream
 from fasthash.pagecache import Visit
 from fasthash.paths import is_inside
 from fasthash.problems import ABSENT, FileProblemError, kind_of, problem_of
+from fasthash.shortage import ShortageError
+from fasthash.verdicts import bounded
 from fasthash.watching import Watch
 
 # Up to here a file is read whole, by one call; above it is streamed.
@@ -74,8 +78,8 @@ class FileState(NamedTuple):
 
     @property
     def mtime_ns(self) -> int:
-        """When it was modified, nanoseconds since the epoch."""
-        return self.facts.st_mtime_ns
+        """When it was modified, nanoseconds since the epoch, as far as PostgreSQL can store it."""
+        return bounded(self.facts.st_mtime_ns)
 
 
 @dataclass(slots=True)
@@ -107,49 +111,50 @@ class Reader:
         """Opens the first of the paths that exists, without ever blocking.
 
         Raises:
-            FileProblemError: none exists, or it is not a regular file inside the roots.
+            FileProblemError: none exists, or it is not a regular file inside the roots, which is
+                then not opened at all.
+            ShortageError: nothing can be opened.
         """
         last = len(paths) - 1
         for i, path in enumerate(paths):
+            read_at_ns = time.time_ns()
             try:
-                descriptor = self._open(path)
+                return Opened(*self._open(path), read_at_ns)
+            except SeenError as error:
+                raise problem_of(error, is_open=True) from error
             except OSError as error:
                 if error.errno in ABSENT and i < last:
                     continue
                 raise problem_of(error) from error
-            try:
-                return self._look(descriptor)
-            except BaseException:
-                os.close(descriptor)
-                raise
         raise FileProblemError(Verdict.NO_FILE, "there is no path to try")
 
-    def _open(self, path: bytes) -> int:
+    def _open(self, path: bytes) -> tuple[int, os.stat_result]:
         if self._no_atime:
             try:
-                return os.open(path, OPEN_FLAGS | self._no_atime)
-            except PermissionError as error:
+                return cautious.open_seen(path, OPEN_FLAGS | self._no_atime, self.judge)
+            except SeenError as error:
                 if error.errno != errno.EPERM:
                     raise
                 self._no_atime = 0  # only for owners and root: from here on without
-        return os.open(path, OPEN_FLAGS)
+        return cautious.open_seen(path, OPEN_FLAGS, self.judge)
 
-    def _look(self, descriptor: int) -> Opened:
-        try:
-            # What the kernel itself calls the open file: no link can lead elsewhere any more.
-            real_path = os.readlink(b"/proc/self/fd/%d" % descriptor)
-            read_at_ns = time.time_ns()
-            facts = os.fstat(descriptor)
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:
-                detail = "a symbolic link leads to a path that is too long to be told"
-                raise FileProblemError(Verdict.UNREADABLE, detail) from error
-            raise problem_of(error, is_open=True) from error
+    def judge(self, real_path: bytes, facts: os.stat_result) -> None:
+        """Refuses what is not a regular file inside the roots.
+
+        Args:
+            real_path: what the kernel calls it: no link can lead elsewhere any more.
+            facts: of it.
+
+        Raises:
+            FileProblemError: it is not.
+        """
+        if not real_path:
+            detail = "a symbolic link leads to a path that is too long to be told"
+            raise FileProblemError(Verdict.UNREADABLE, detail)
         if not is_inside(real_path, self.roots):
             raise FileProblemError(Verdict.OUTSIDE_ROOT, "a symbolic link leads out of the roots")
         if not stat.S_ISREG(facts.st_mode):
             raise FileProblemError(Verdict.NOT_REGULAR, f"it is a {kind_of(facts.st_mode)}")
-        return Opened(descriptor, facts, read_at_ns)
 
     def digest(
         self, paths: Sequence[bytes], watch: Watch, *, past_cache: bool = False
@@ -163,24 +168,30 @@ class Reader:
 
         Raises:
             FileProblemError: no state could be had.
+            OutOfResources: nothing can be opened.
             Stopped: the run stops.
         """
         self._read_bytes = 0
         for attempt in range(TRIES):
             try:
-                opened = self.open(paths)
-                try:
-                    digests = self._settled(opened, watch, past_cache)
-                finally:
-                    os.close(opened.descriptor)
+                return shortage.waited_out(lambda: self._attempt(paths, watch, past_cache), watch)
+            except ShortageError as short:
+                detail = shortage.describe(short.error)
+                raise FileProblemError(Verdict.UNREADABLE, detail) from short
             except FileProblemError as problem:
                 if not problem.transient or attempt == TRIES - 1:
                     raise
                 time.sleep(BACKOFF_S[attempt])
                 watch.advance(0)
-            else:
-                return FileState(digests, opened.facts, opened.read_at_ns, self._read_bytes)
         raise AssertionError("the last attempt returns or raises")
+
+    def _attempt(self, paths: Sequence[bytes], watch: Watch, past_cache: bool) -> FileState:
+        opened = self.open(paths)
+        try:
+            digests = self._settled(opened, watch, past_cache)
+        finally:
+            os.close(opened.descriptor)
+        return FileState(digests, opened.facts, opened.read_at_ns, self._read_bytes)
 
     def _settled(self, opened: Opened, watch: Watch, past_cache: bool) -> Digests:
         """The digests; of a file that may be being written, only if it stays as it is."""
@@ -264,7 +275,8 @@ class Reader:
         except ValueError:
             return 0  # it has shrunk since it was looked at
         except OSError as error:
-            if error.errno != errno.ENODEV:  # as file systems say that map no files
+            # Of file systems that map no files, and of processes that may map no more.
+            if error.errno not in (errno.ENODEV, errno.ENOMEM):
                 raise
             return self._feed(descriptor, size_bytes, stream, watch, visit)
         with mapping, memoryview(mapping) as view:
@@ -286,12 +298,15 @@ class Reader:
         watch.advance(read_bytes)
 
     def facts(self, paths: Sequence[bytes]) -> os.stat_result | None:
-        """The facts of the first of the paths that exists, by name."""
+        """The facts of the file that `open` would open, by name; None where they are not known."""
         for path in paths:
             try:
                 return os.stat(path)
-            except (OSError, ValueError):
-                continue
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    return None
+            except ValueError:
+                return None
         return None
 
 

@@ -208,6 +208,14 @@ class Returned:
 
 
 @dataclass(frozen=True, slots=True)
+class Starved:
+    """A unit was given up because no file can be opened any more: that says nothing of its rows."""
+
+    unit_no: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Rows by outcome and what goes with them; counts of disjoint rows add up."""
 
@@ -248,13 +256,28 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A directory that files must lie beneath, as it was at the start of the run.
+    """A directory that files must lie beneath, as it was when somebody looked.
 
-    `path` is as configured (absolute), `real_path` with symbolic links resolved; device and
-    inode tell a root that was unmounted or replaced.
+    What tells that it is still the same one, on whatever device its file system is by now, is
+    decided in `sameness`.
+
+    Args:
+        path: as configured, absolute.
+        real_path: the same with symbolic links resolved.
+        device: `st_dev`, which a file system may change when it is mounted anew.
+        inode: the directory's number, which it keeps.
+        mount_id: names the mount as long as the machine runs; 0 where the kernel does not tell.
+        birth_ns: when the directory was made, nanoseconds since the epoch; 0 where the file
+            system does not tell.
+        file_system: names the file system wherever it is mounted; empty where nothing does.
+        sentinel: inode, size in bytes and mtime in nanoseconds of the sentinel, if there is one.
     """
 
     path: bytes
     real_path: bytes
     device: int
     inode: int
+    mount_id: int = 0
+    birth_ns: int = 0
+    file_system: bytes = b""
+    sentinel: tuple[int, int, int] | None = None

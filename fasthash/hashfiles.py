@@ -12,16 +12,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from fasthash import parsing
+from fasthash import parsing, shortage
 from fasthash.config import DEFAULT_CHUNK_BYTES
 from fasthash.errors import ConfigError
 from fasthash.files import Reader
-from fasthash.fixity import Root, Verdict
+from fasthash.fixity import Verdict
 from fasthash.hashing import Algorithms, Digests
 from fasthash.paths import LONGEST_PATH_BYTES
 from fasthash.problems import FileProblemError
+from fasthash.roots import find_root
 from fasthash.small import SmallFiles
-from fasthash.watching import Stopped
+from fasthash.watching import Stopped, Unwatched
 
 AnyPath = TypeVar("AnyPath", bound="str | bytes | os.PathLike[str] | os.PathLike[bytes]")
 
@@ -83,6 +84,8 @@ def hash_files(
 
     Raises:
         ConfigError: an argument is out of bounds.
+        OutOfResources: for a minute nothing could be opened: too many threads for the limit of
+            open files (`ulimit -n`), or the caller has used it up. It says nothing of the files.
     """
     if workers is not None and not 1 <= workers <= 1024:
         raise ConfigError(f"workers={workers}: 1 to 1024, or None")
@@ -150,8 +153,7 @@ class Engine:
     def __init__(
         self, algorithms: Algorithms, chunk_bytes: int, use_mmap: bool, ended: threading.Event
     ) -> None:
-        facts = os.stat("/")
-        self._root = Root(b"/", b"/", facts.st_dev, facts.st_ino)
+        self._root = shortage.waited_out(lambda: find_root("/"), Unwatched())
         self._algorithms = algorithms
         self.memory = mmap.mmap(-1, mmap.PAGESIZE)  # where the native code notes what it is in
         self._small = SmallFiles((self._root,), self)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import itertools
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fasthash import files, verdicts
 from fasthash.alone import Alone, from_state, is_checked, judge_check
 from fasthash.files import WHOLE_FILE_BYTES
 from fasthash.fixity import Result, Root, Task, Verdict
 from fasthash.hashing import ONLY_SHA256, ONLY_XXH3, Algorithms
+from fasthash.located import Located
 from fasthash.pace import Pace
 from fasthash.pairs import Pairs
 from fasthash.paths import PathRefusedError, plain_name
-from fasthash.resolver import load_resolver, resolve
-from fasthash.roots import missing_root
+from fasthash.resolver import load_resolver
+from fasthash.roots import RootMissingError, look_again
+from fasthash.shortage import ShortageError, describe, waited_out
 from fasthash.slot import Slot
-from fasthash.small import SmallFiles
+from fasthash.small import Small, SmallFiles
 from fasthash.units import MOST_ROWS
 
 # Files that are open at a time: their reads can overlap and their hashing comes in one call.
@@ -46,15 +48,6 @@ class WorkerSetup:
     import_paths: tuple[str, ...] = ()
 
 
-class RootMissingError(Exception):
-    """A root is not what it was at the start."""
-
-    def __init__(self, root: Root, detail: str) -> None:
-        super().__init__(detail)
-        self.root = root
-        self.detail = detail
-
-
 class Inspector:
     """Finds the verdicts of tasks."""
 
@@ -75,6 +68,8 @@ class Inspector:
         self.pairs = Pairs(self.alone.reader, self.small.native, self.pace)
         self.out_of_budget = False
         self._sizes: Sequence[int] = ()  # of the group in hand, where they have to be known
+        self._texts: dict[str, str | PathRefusedError] = {}  # of the unit in hand, by row
+        self._texts_of = 0
         self._read_bytes = 0
 
     def take_read_bytes(self) -> int:
@@ -98,29 +93,31 @@ class Inspector:
 
         Raises:
             RootMissingError: a root is gone, so that no verdict can be had.
+            OutOfResources: nothing can be opened, so that none can be had either.
             Stopped: the run stops.
         """
         if self.pace.closed:
             self.out_of_budget = False
             return []
+        located = self._locate(unit_no, tasks, first)
         results = [
-            self._unread(unit_no, first + i, task) if task.preset or task.known else None
+            self._unread(located, i, task) if task.preset or task.known else None
             for i, task in enumerate(tasks)
         ]
-        tasks = self._affordable(tasks, results)
+        tasks = self._affordable(located, tasks, results)
         del results[len(tasks) :]
-        later = self._read_together(unit_no, tasks, first, results)
+        later = self._read_together(unit_no, tasks, first, results, located)
         if later:
             self._check_roots()
         for i, j in itertools.zip_longest(later, later[1:]):
             self.slot.note(unit_no, first + i)
-            long_one = i > 0 and results[i] is None and self._takes_long(tasks[i])
+            long_one = i > 0 and results[i] is None and self._takes_long(located, i)
             if long_one or (self.pace.closed and results[i] is None):
                 tasks = tasks[:i]
                 break
             if j is not None and results[i] is results[j] is None:
-                self._read_two(unit_no, tasks, first, results, (i, j))
-            results[i] = self.alone.inspect(tasks[i], results[i])
+                self._read_two(unit_no, tasks, first, results, (i, j), located)
+            results[i] = self.alone.inspect(tasks[i], results[i], located.text(i))
         if later:
             self._check_roots()  # what was read meanwhile was read beneath them
         found = [r for r in results[: len(tasks)] if r is not None]
@@ -128,7 +125,17 @@ class Inspector:
         self.slot.idle()
         return found
 
-    def _unread(self, unit_no: int, index: int, task: Task) -> Result | None:
+    def _locate(self, unit_no: int, tasks: Sequence[Task], first: int) -> Located:
+        if unit_no != self._texts_of:
+            self._texts_of, self._texts = unit_no, {}
+
+        def note(index: int) -> None:
+            self.slot.note(unit_no, first + index)
+
+        roots, reader = self.setup.roots, self.alone.reader
+        return Located(tasks, roots, self.resolver, reader, note, self._texts)
+
+    def _unread(self, located: Located, index: int, task: Task) -> Result | None:
         """The result of a task that needs no reading.
 
         That is one with a verdict, or one whose file has the very stamps that it had when it was
@@ -138,23 +145,22 @@ class Inspector:
             return verdicts.unhashed(task, task.preset, task.detail)
         if task.known is None or task.known.xxh3 is not None:
             return None
-        self.slot.note(unit_no, index)
-        facts = self.alone.facts(task)
+        facts = located.facts(index)
         if facts is None or not stat.S_ISREG(facts.st_mode):
             return None
         same = verdicts.same_stamps(task.known, facts)
         return verdicts.prechecked(task, facts.st_size) if same else None
 
     def _affordable(
-        self, tasks: Sequence[Task], results: Sequence[Result | None]
+        self, located: Located, tasks: Sequence[Task], results: Sequence[Result | None]
     ) -> Sequence[Task]:
         """The first of the tasks, as many as may be begun now; their turn is waited for."""
         if not self.pace.limited:
             return tasks
         self._sizes = [
-            self._size_bytes(task) if result is None else 0
-            for task, result in zip(tasks, results, strict=True)
+            located.size_bytes(i) if result is None else 0 for i, result in enumerate(results)
         ]
+        self.slot.idle()  # whoever waits for his turn is in no file
         together = self.pace.together(self._sizes, WHOLE_FILE_BYTES)
         taken = self.pace.spend(self._sizes[:together])
         self.out_of_budget = taken == 0
@@ -164,12 +170,13 @@ class Inspector:
             return ()
         return tasks[:taken]
 
-    def _size_bytes(self, task: Task) -> int:
-        facts = self.alone.facts(task)
-        return 0 if facts is None else facts.st_size
-
     def _read_together(
-        self, unit_no: int, tasks: Sequence[Task], first: int, results: list[Result | None]
+        self,
+        unit_no: int,
+        tasks: Sequence[Task],
+        first: int,
+        results: list[Result | None],
+        located: Located,
     ) -> list[int]:
         """Fills in what is simple; returns the indices of what is not, in order."""
         later: list[int] = []
@@ -179,9 +186,8 @@ class Inspector:
                 continue
             text = task.path
             if self.resolver is not None:
-                self.slot.note(unit_no, first + i)  # it may take long, or the process with it
                 try:
-                    text = resolve(self.resolver, text)
+                    text = located.text(i)
                 except PathRefusedError as refused:
                     results[i] = verdicts.unhashed(task, refused.verdict, refused.detail)
                     continue
@@ -192,15 +198,9 @@ class Inspector:
                 checked = is_checked(task)
                 names.setdefault((plain[0], checked), [None] * len(tasks))[i] = plain[1]
         for (root_no, checked), wanted in names.items():
-            root, made = (
-                self.setup.roots[root_no],
-                (ONLY_XXH3 if checked else self.setup.algorithms),
-            )
+            made = ONLY_XXH3 if checked else self.setup.algorithms
             most_bytes = self.pace.piece_bytes(WHOLE_FILE_BYTES)
-            states = self.small.read(root, wanted, unit_no, first, made, most_bytes)
-            if states is None:
-                self._check_roots()
-                states = [None] * len(tasks)
+            states = self._read_small(root_no, wanted, (unit_no, first, made, most_bytes))
             for i, state in enumerate(states):
                 if state is not None:
                     self._read_bytes += state[1]
@@ -211,6 +211,17 @@ class Inspector:
                 if wanted[i] is not None and self._is_open(tasks[i], results[i]):
                     later.append(i)
         return sorted(later)
+
+    def _read_small(
+        self, root_no: int, wanted: Sequence[bytes | None], wish: tuple[int, int, Algorithms, int]
+    ) -> Sequence[Small | None]:
+        """What `SmallFiles.read` finds beneath a root, which may have been mounted anew."""
+        for _ in range(2):
+            states = self.small.read(self.setup.roots[root_no], wanted, *wish)
+            if states is not None:
+                return states
+            self._check_roots()
+        return [None] * len(wanted)
 
     def _is_open(self, task: Task, found: Result | None) -> bool:
         """Whether more has to be done about a task."""
@@ -223,12 +234,13 @@ class Inspector:
         first: int,
         results: list[Result | None],
         places: tuple[int, int],
+        located: Located,
     ) -> None:
         """Fills in what two large files come to, if both are simple."""
         if any(tasks[i].careful or is_checked(tasks[i]) for i in places):
             return
         try:
-            one, other = (self.alone.paths(tasks[i]) for i in places)
+            one, other = (located.paths(i) for i in places)
         except PathRefusedError:
             return
 
@@ -241,9 +253,8 @@ class Inspector:
                 results[i] = from_state(tasks[i], state)
         self.slot.note(unit_no, first + places[0])
 
-    def _takes_long(self, task: Task) -> bool:
-        facts = self.alone.facts(task)
-        return facts is not None and facts.st_size >= files.LONG_READ_BYTES
+    def _takes_long(self, located: Located, index: int) -> bool:
+        return located.size_bytes(index) >= files.LONG_READ_BYTES
 
     def _look_twice(
         self, unit_no: int, tasks: Sequence[Task], first: int, results: list[Result]
@@ -263,6 +274,13 @@ class Inspector:
             self._check_roots()
 
     def _check_roots(self) -> None:
-        found = missing_root(self.setup.roots, self.setup.root_sentinel)
-        if found is not None:
-            raise RootMissingError(found[0], found[1])
+        """Raises RootMissingError for a root that is gone; one that was mounted anew is taken."""
+        setup = self.setup
+        try:
+            roots = waited_out(lambda: look_again(setup.roots, setup.root_sentinel), self.pace)
+        except ShortageError as short:  # its own file system's
+            raise RootMissingError(setup.roots[0], describe(short.error)) from short
+        if roots != setup.roots:
+            self.setup = replace(setup, roots=roots)
+            self.alone.take_roots(roots)
+            self.small.roots = roots

@@ -15,7 +15,7 @@ from fasthash.errors import PreflightFailed
 from fasthash.fixity import Root
 from fasthash.metrics import NO_METRICS, Metrics
 from fasthash.progress import Progress
-from fasthash.resolver import check_resolver
+from fasthash.resolver import load_resolver
 from fasthash.store import preflight, session, strain
 from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
@@ -40,7 +40,7 @@ def run_job(
         FasthashError: nothing was begun.
     """
     if settings.resolver is not None:
-        check_resolver(settings.resolver)
+        load_resolver(settings.resolver)
     catalog, roots = check(settings)
     if settings.workers == 0:
         cores = len(os.sched_getaffinity(0))

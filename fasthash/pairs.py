@@ -15,6 +15,7 @@ from fasthash.files import WHOLE_FILE_BYTES, FileState, Opened, Reader, advise, 
 from fasthash.hashing import ONLY_SHA256, Digests
 from fasthash.pagecache import Visit
 from fasthash.problems import FileProblemError
+from fasthash.shortage import ShortageError
 from fasthash.watching import Watch
 
 BLOCK_BYTES = 64
@@ -102,7 +103,7 @@ class Pairs:
         Args:
             one: paths to try, as for `Reader.open`.
             other: the same for the second.
-            note: told before each read.
+            note: told before each opening and each read.
 
         Raises:
             Stopped: by `note`.
@@ -112,6 +113,7 @@ class Pairs:
         with ExitStack() as stack:
             halves: list[_Half] = []
             for paths in (one, other):
+                note(len(halves), time.time_ns(), 0)  # to open it may take long, too
                 half = self._begin(stack, paths, len(halves))
                 if half is None:
                     return None, None
@@ -124,7 +126,7 @@ class Pairs:
     def _begin(self, stack: ExitStack, paths: Sequence[bytes], place: int) -> _Half | None:
         try:
             opened = self._reader.open(paths)
-        except FileProblemError:
+        except (FileProblemError, ShortageError):
             return None
         stack.callback(os.close, opened.descriptor)
         facts = opened.facts

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from fasthash import logs, parts
 from fasthash.crew import InFlight, Worker
-from fasthash.errors import WorkersFailed
-from fasthash.fixity import Part, Returned, RootGone, Task, Unit
+from fasthash.errors import OutOfResources, WorkersFailed
+from fasthash.fixity import Part, Returned, RootGone, Starved, Task, Unit
 from fasthash.gate import Gate, HostRate
 from fasthash.process import Child
 from fasthash.slot import Activity, Slot
@@ -71,6 +71,7 @@ class Pool:
 
         Raises:
             WorkersFailed: workers die as soon as they are started.
+            OutOfResources: a worker can open no file.
         """
         async with asyncio.TaskGroup() as self._tasks:
             for _ in range(self.supply.workers):
@@ -180,6 +181,8 @@ class Pool:
             message = await worker.process.receive()
             if isinstance(message, Part):
                 await self._take_part(worker, message)
+            elif isinstance(message, Starved):
+                raise OutOfResources(f"worker {worker.pid}: {message.detail}")
             elif isinstance(message, RootGone | Returned):
                 held = worker.units.pop(message.unit_no, None)
                 if isinstance(message, RootGone):

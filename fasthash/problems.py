@@ -8,7 +8,9 @@ import stat
 import unicodedata
 from collections.abc import Sequence
 
+from fasthash import shortage
 from fasthash.fixity import Verdict
+from fasthash.shortage import ShortageError
 
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 _TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN})
@@ -29,8 +31,13 @@ def problem_of(error: OSError, *, is_open: bool = False) -> FileProblemError:
 
     Args:
         is_open: it happened to an open file, which is not missing, whatever is said of it then.
+
+    Raises:
+        ShortageError: nothing, for it is the process or the machine that lacks something.
     """
     number = error.errno or 0
+    if number in shortage.ERRORS:
+        raise ShortageError(error) from error
     text = f"{errno.errorcode.get(number, number)}: {os.strerror(number)}"
     if is_open:
         transient = number in _TRANSIENT | ABSENT

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
-from fasthash import disks, files
+from fasthash import cautious, disks, files
 from fasthash.files import OPEN_FLAGS, WHOLE_FILE_BYTES, moved
 from fasthash.fixity import Root
 from fasthash.hashing import ONLY_SHA256, Algorithms, Digests, digests
 from fasthash.paths import is_inside
-from fasthash.verdicts import stamps_of
+from fasthash.roots import is_unmoved
+from fasthash.verdicts import bounded, stamps_of
 
 # The native code reads a group into this before it hashes it: it should stay in the L2 cache, and
 # has to hold one file of WHOLE_FILE_BYTES with its padding.
@@ -79,7 +80,7 @@ class SmallFiles:
     """
 
     def __init__(self, roots: Sequence[Root], notes: Notes, *, along_disk: bool = False) -> None:
-        self._roots = roots
+        self.roots = roots
         self._along_disk = along_disk
         self._notes = notes
         self.native = load_native()
@@ -106,7 +107,8 @@ class SmallFiles:
             most_bytes: the size of a small file, WHOLE_FILE_BYTES at the most.
 
         Returns:
-            None in place of everything if the root is not the directory that it was.
+            None in place of everything if the root is not on the mount that it was, or cannot be
+            looked at: `roots.look_again` tells which.
         """
         self._notes.note(unit_no, first)
         wish = (unit_no, first, algorithms, most_bytes)
@@ -146,7 +148,8 @@ class SmallFiles:
         """Whether it is the access time that keeps files from being opened."""
         for name in filter(None, names):
             try:
-                os.close(os.open(root.path + b"/" + name, OPEN_FLAGS | self._no_atime))
+                path = root.path + b"/" + name
+                os.close(cautious.open_seen(path, OPEN_FLAGS | self._no_atime, self._judge)[0])
             except (OSError, ValueError) as error:
                 if isinstance(error, OSError) and error.errno == errno.EPERM:
                     return True
@@ -167,7 +170,7 @@ class SmallFiles:
         others = algorithms._replace(sha256=False)
         wanted = _WANT_SHA256 * algorithms.sha256 + _WANT_CONTENT * any(others)
         found: list[Any] | None = self.native.read_and_hash(
-            root.path, (root.device, root.inode), names, self._notes.memory, first,
+            root.path, (root.device, root.inode, root.mount_id), names, self._notes.memory, first,
             (OPEN_FLAGS | self._no_atime, most_bytes, files.RACY_NS), self._arena, wanted,
         )  # fmt: skip
         if found is not None and any(others):
@@ -182,11 +185,7 @@ class SmallFiles:
         first: int,
         most_bytes: int,
     ) -> list[_Content | None] | None:
-        try:
-            facts = os.stat(root.path)
-        except OSError:
-            return None
-        if (facts.st_dev, facts.st_ino) != (root.device, root.inode):
+        if not is_unmoved(root):
             return None
         read: list[_Content | None] = []
         for i, name in enumerate(names):
@@ -198,32 +197,37 @@ class SmallFiles:
         return read
 
     def _read_one(self, path: bytes, most_bytes: int) -> _Content | None:
+        read_at_ns = time.time_ns()
         try:
-            descriptor = os.open(path, OPEN_FLAGS | self._no_atime)
+            flags = OPEN_FLAGS | self._no_atime
+            descriptor, facts = cautious.open_seen(path, flags, self._judge)
         except (OSError, ValueError):
             return None
         try:
-            return self._content(descriptor, most_bytes)
+            content = self._content(descriptor, facts, most_bytes)
         except OSError:
             return None
         finally:
             os.close(descriptor)
+        racy = read_at_ns - facts.st_ctime_ns < files.RACY_NS
+        return None if content is None or racy else _Content(content, facts, read_at_ns)
 
-    def _content(self, descriptor: int, most_bytes: int) -> _Content | None:
-        read_at_ns = time.time_ns()
-        facts = os.fstat(descriptor)
-        size_bytes = facts.st_size
+    def _judge(self, real_path: bytes, facts: os.stat_result) -> None:
+        """Raises OSError for what is looked at one by one, where it gets its verdict."""
         plain = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
-        if size_bytes > most_bytes or not plain:
-            return None
-        if not is_inside(os.readlink(b"/proc/self/fd/%d" % descriptor), self._roots):
+        if not (plain and is_inside(real_path, self.roots)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def _content(self, descriptor: int, facts: os.stat_result, most_bytes: int) -> bytes | None:
+        """What a small file holds, if it holds still."""
+        size_bytes = facts.st_size
+        if size_bytes > most_bytes:
             return None
         if files.between_looks is not None:
             files.between_looks(descriptor)
         content = os.read(descriptor, size_bytes + 1)
         still = len(content) == size_bytes and not moved(facts, os.fstat(descriptor))
-        racy = read_at_ns - facts.st_ctime_ns < files.RACY_NS
-        return _Content(content, facts, read_at_ns) if still and not racy else None
+        return content if still else None
 
 
 class _Content(NamedTuple):
@@ -238,5 +242,5 @@ def _digested(read: _Content | None, algorithms: Algorithms) -> Small | None:
     if read is None:
         return None
     facts, made = read.facts, digests(read.content, algorithms)
-    times = (facts.st_mtime_ns, read.read_at_ns)
+    times = (bounded(facts.st_mtime_ns), read.read_at_ns)
     return made.sha256, facts.st_size, *times, stamps_of(facts), made

@@ -83,10 +83,18 @@ def stamps_of(facts: Facts) -> bytes:
 
 
 def same_stamps(known: Known, facts: Facts) -> bool:
-    """Whether a file's facts are those that are known; only the size, where nothing else is."""
+    """Whether a file's facts are those that are known; only the size, where nothing else is.
+
+    The device is none of them: it is a number that this machine gives out when a file system is
+    mounted. With the same path beneath a root (see `sameness`), the inode and the times are the
+    file's own.
+    """
     if known.size_bytes != facts.st_size:
         return False
-    return known.mtime_ns is None or STAMPS.unpack(stamps_of(facts)) == known[1:5]
+    if known.mtime_ns is None:
+        return True
+    mtime_ns, ctime_ns, _, inode = STAMPS.unpack(stamps_of(facts))
+    return (mtime_ns, ctime_ns, inode) == (known.mtime_ns, known.ctime_ns, known.inode)
 
 
 def bounded(time_ns: int) -> int:

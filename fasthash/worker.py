@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 
 from fasthash import child, logs, neighbourly, parts, wire
-from fasthash.fixity import Part, Result, Returned, RootGone, Unit
+from fasthash.errors import OutOfResources
+from fasthash.fixity import Part, Result, Returned, RootGone, Starved, Unit
 from fasthash.gate import Gate, HostRate
-from fasthash.inspector import GROUP_FILES, Inspector, RootMissingError, WorkerSetup
+from fasthash.inspector import GROUP_FILES, Inspector, WorkerSetup
 from fasthash.pace import Pace
+from fasthash.roots import RootMissingError
 from fasthash.slot import Slot
 from fasthash.watching import Stopped
 
@@ -21,7 +23,7 @@ __all__ = ["GROUP_FILES", "WorkerSetup", "main", "process"]
 FLUSH_EVERY_S = 1.0
 
 
-def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone | Returned]:
+def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone | Returned | Starved]:
     """The unit's parts as they become known, in key order; what may not be read now is returned.
 
     Raises:
@@ -30,7 +32,7 @@ def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone | Retu
     sent = looked_at = 0  # tasks
     pending: list[Result] = []
     sent_at_s = time.monotonic()
-    ending: Stopped | RootMissingError | Returned | None = None
+    ending: Stopped | RootMissingError | Returned | Starved | None = None
     while looked_at < len(unit.tasks):
         group = unit.tasks[looked_at : looked_at + inspector.group_files]
         try:
@@ -38,6 +40,9 @@ def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone | Retu
             results = inspector.inspect(unit.unit_no, group, looked_at)
         except (Stopped, RootMissingError) as reason:
             ending = reason
+            break
+        except OutOfResources as reason:
+            ending = Starved(unit.unit_no, str(reason))
             break
         if not results:
             ending = Returned(unit.unit_no, out_of_budget=inspector.out_of_budget)
@@ -52,7 +57,7 @@ def process(unit: Unit, inspector: Inspector) -> Iterator[Part | RootGone | Retu
         yield _part(unit, sent, pending, inspector)
     if isinstance(ending, RootMissingError):
         yield RootGone(unit.unit_no, os.fsdecode(ending.root.path), ending.detail)
-    elif isinstance(ending, Returned):
+    elif isinstance(ending, Returned | Starved):
         yield ending
     elif ending is not None:
         raise ending

@@ -115,6 +115,65 @@ BREAKS = {
         "        try:\n            now",
         A + "test_roots.py",
     ),
+    "remount": Break(
+        "a root is the same on another device", "sameness.py",
+        "return None if before.file_system == now.file_system else ANOTHER", "return ANOTHER",
+        A + "test_roots.py tests/unit/test_sameness.py",
+    ),
+    "stranger": Break(
+        "another file system with the number of the first is no root", "sameness.py",
+        "return None if before.file_system == now.file_system else ANOTHER", "return None",
+        "tests/unit/test_sameness.py",
+    ),
+    "look": Break(
+        "what a path leads to is looked at before it is opened", "cautious.py",
+        "        judge(name, facts)\n        try:\n"
+        "            return os.open(itself, flags), facts",
+        "        try:\n            found = os.open(itself, flags), facts\n"
+        "            judge(name, facts)\n            return found",
+        "tests/unit/test_cautious.py",
+    ),
+    "shortage": Break(
+        "a want of descriptors is no verdict on a file", "shortage.py",
+        "    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT}",
+        "    set[int]()",
+        "tests/unit/test_shortage.py " + A + "test_worker_limits.py",
+    ),
+    "noted": Break(
+        "a row that kills its worker is named, read or not", "located.py",
+        "            self._note(index)\n            try:", "            try:",
+        A + "test_worker_limits.py",
+    ),
+    "compiled": Break(
+        "a resolver is judged before it is run", "resolver.py",
+        "        if os.path.exists(source):\n            refuse_foreign_file(source)",
+        "        pass",
+        "tests/unit/test_trust.py",
+    ),
+    "replaced": Break(
+        "a configuration is read from what was judged", "config.py",
+        'with open(open_own_file(path), "rb") as file:',
+        'os.close(open_own_file(path))\n        with open(path, "rb") as file:',
+        "tests/unit/test_trust.py",
+    ),
+    "device": Break(
+        "the number of the device is no fact of a file", "verdicts.py",
+        "return (mtime_ns, ctime_ns, inode) == (known.mtime_ns, known.ctime_ns, known.inode)",
+        "return STAMPS.unpack(stamps_of(facts)) == known[1:5]",
+        A + "test_precheck.py::test_the_number_of_the_device_is_no_fact_of_a_file",
+    ),
+    "wide": Break(
+        "both readers agree on any time", "verdicts.py",
+        "return max(-BIGINT_MAX, min(time_ns, BIGINT_MAX))",
+        "return max(-(2**63), min(time_ns, BIGINT_MAX))",
+        "tests/unit/test_hostile_stamps.py",
+    ),
+    "mapped": Break(
+        "a writer through a mapping is not called rot without a doubt", "drift.py",
+        "    if seconds >= MAPPED_S:", "    if seconds >= 0:",
+        A + "test_scrub.py::test_a_writer_through_a_mapping_is_not_called_rot_without_a_doubt "
+        "tests/unit/test_drift.py",
+    ),
     "confirm": Break(
         "a drift is confirmed by a second read", "alone.py",
         "agreed = sha256 == seen[-1]", "agreed = True",

@@ -32,7 +32,7 @@ from pgserver import PgServer, embedded_binaries, older_binaries
 from fasthash.store import reports, session
 
 ROWS = 1_500
-# A run that commits nothing for so long hangs, however slow the machine is.
+# A run that commits nothing for so long after the last fault hangs, however slow the machine is.
 NO_PROGRESS_S = 60.0
 
 
@@ -256,7 +256,7 @@ class Round:
             if injected < faults:
                 fault = self.chance.choices([f for _, f in menu], [w for w, _ in menu])[0]
                 if fault():
-                    injected += 1
+                    injected, moved_at_s = injected + 1, time.monotonic()
                     self.report.faults[fault.__name__] += 1
         self.finish()
         self.compare()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
+
+from fasthash import shortage
 
 
 def slow(text: str) -> str:
@@ -61,3 +64,26 @@ def clocked(text: str) -> str:
     with open(os.environ["READS"], "a", encoding="utf-8") as log:
         log.write(f"{now} {text}\n")
     return slow(text)
+
+
+def poisonous(text: str) -> str:
+    """Kills its own process at one text, as a resolver in C may."""
+    if text == "poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return text
+
+
+def endless(text: str) -> str:
+    """Does not come back from one text before the file GATE is there."""
+    while text == "endless" and not os.path.exists(os.environ["GATE"]):
+        time.sleep(0.01)
+    return text
+
+
+def starving(text: str) -> str:
+    """Has its process open nothing any more from one text on, and not wait for better times."""
+    if text == "starving":
+        shortage.WAIT_S = 0.0
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, most))
+    return text

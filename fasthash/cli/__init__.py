@@ -22,7 +22,7 @@ Exit status:
   0        complete, nothing to look at
   1        complete, but drift was found or waits, rows failed, or files are gone
   2        usage or configuration
-  3        could not go on (database lost, run given up by others); progress is kept
+  3        could not go on (database lost, run given up by others, ..); progress is kept
   4        preflight failed, nothing begun
   70       internal error: a defect of fasthash; what was committed before is kept
   130/143  interrupted (SIGINT/SIGTERM); `fasthash run` goes on

@@ -27,6 +27,7 @@ from fasthash.cli.options import (
 )
 from fasthash.cli.reports import ledger, run_number, table_option, type_name
 from fasthash.config import NO_TYPE, Settings
+from fasthash.drift import unseen_writer
 from fasthash.errors import ConfigError
 from fasthash.fixity import DriftKind
 from fasthash.logs import printable
@@ -282,6 +283,10 @@ def _drift_lines(row: Row) -> list[str]:
     ]
     if row["old_marker"] is not None:
         lines.append(f"  marker  {shorten(printable(row['old_marker']), MOST_OF_A_HASH)}")
+    ctime = row["old_ctime"] or row["file_ctime"]
+    doubt = unseen_writer(DriftKind(row["kind"]), row["old_marker"], ctime)
+    if doubt is not None:
+        lines.append(f"  but     {doubt}")
     if row["resolved_at"] is not None or row["resolved_by"] is not None:
         who = row["resolved_by"] or "(unknown)"
         lines.append(f"  settled {_utc(row['resolved_at'])} by {who}")

@@ -11,7 +11,7 @@ from fasthash.config import CatalogNames, Courtesy
 from fasthash.doctor import machine, places, work
 from fasthash.errors import ConfigError, DatabaseUnreachable
 from fasthash.facts import DatabaseFacts, Facts, RootFacts, SampledFiles, Wishes
-from fasthash.resolver import check_resolver
+from fasthash.resolver import load_resolver
 
 if TYPE_CHECKING:
     from fasthash.store.catalog import Catalog
@@ -76,7 +76,7 @@ def examine(patient: Patient) -> Facts:
 def _with_resolver(patient: Patient) -> Wishes:
     if patient.plan.resolver is not None:
         try:
-            check_resolver(patient.plan.resolver)
+            load_resolver(patient.plan.resolver)
         except ConfigError as error:
             return replace(patient.wishes, resolver_refusal=str(error))
     return patient.wishes

@@ -20,6 +20,7 @@ from fasthash.fixity import Root
 from fasthash.paths import PathRefusedError
 from fasthash.problems import FileProblemError
 from fasthash.resolver import load_resolver, resolve
+from fasthash.shortage import ShortageError
 
 FSTAB = "/etc/fstab"
 # A disk that has gone to sleep takes this long to wake up.
@@ -88,6 +89,8 @@ def root_facts(name: str, sentinel: str | None) -> RootFacts:
         root = roots.find_root(path)
     except (OSError, ValueError) as error:
         return _no_root(bare, error)
+    except ShortageError as short:
+        return _no_root(bare, short.error)
     real_path = os.fsdecode(root.real_path)
     facts = replace(
         bare,
@@ -104,8 +107,9 @@ def root_facts(name: str, sentinel: str | None) -> RootFacts:
     if sentinel is not None:
         try:
             roots.find_root(path, sentinel)
-        except OSError as error:
-            facts = replace(facts, sentinel=os.strerror(error.errno or 0))
+        except (OSError, ShortageError) as error:
+            cause = error.error if isinstance(error, ShortageError) else error
+            facts = replace(facts, sentinel=os.strerror(cause.errno or 0))
     return _with_file_system(facts)
 
 
@@ -180,6 +184,8 @@ def sample_files(
         try:
             path = resolve(resolver, text) if resolver is not None else text
             os.close(reader.open(paths.candidates(path, beneath)).descriptor)
+        except ShortageError:
+            break  # it says nothing of the file
         except (FileProblemError, PathRefusedError) as problem:
             verdict, detail = str(problem.verdict), problem.detail
         else:

@@ -44,7 +44,10 @@ ORDER BY c.artifact_type NULLS LAST
 -- name: residual_counts
 -- The residual of a run by reason.
 SELECT r.reason, count(*) AS n
-FROM fasthash.residual r WHERE r.run_id = %(run_id)s GROUP BY r.reason ORDER BY r.reason
+FROM fasthash.residual r
+WHERE r.run_id = %(run_id)s AND r.is_counted
+GROUP BY r.reason
+ORDER BY r.reason
 
 -- name: residual_list
 -- The rows of a run that got no verdict.

@@ -155,13 +155,15 @@ journaled AS (
 ),
 {beside}
 residual_rows AS (
-    INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
+    INSERT INTO fasthash.residual
+        (run_id, row_id, artifact_type, path, reason, detail, is_counted)
     SELECT %(run_id)s, j.row_id::text,
            coalesce(j.artifact_type, (SELECT c.artifact_type FROM fasthash.checkpoint c
                                       WHERE c.run_id = %(run_id)s AND c.range_no = j.range_no)),
            j.path, j.outcome,
            CASE WHEN j.outcome = 'write_refused' AND j.detail IS NULL
-                THEN 'another session has locked the row' ELSE j.detail END
+                THEN 'another session has locked the row' ELSE j.detail END,
+           j.first_met
     FROM judged j
     WHERE j.outcome NOT IN ('gone', 'moved', 'locked', 'fresh', 'hashed', 'confirmed',
                             'prechecked', 'drifted')

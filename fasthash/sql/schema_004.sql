@@ -93,8 +93,10 @@ CREATE TABLE fasthash.left_over (
 );
 CREATE INDEX left_over_by_run ON fasthash.left_over (run_id);
 
--- Of the rows of a range (of one that has a list) those that the run has counted before.
+-- Of the rows of a range (of one that has a list) those that the run has counted before: what becomes
+-- of them is noted, and counted no more.
 ALTER TABLE fasthash.checkpoint ADD COLUMN met_ids text[];
+ALTER TABLE fasthash.residual ADD COLUMN is_counted boolean NOT NULL DEFAULT true;
 
 ALTER TABLE fasthash.drift
     ADD COLUMN holder_id integer,

@@ -46,8 +46,8 @@ class Timeouts:
 # A command that somebody waits for.
 AT_ONCE = Timeouts(lock_s=2)
 # Only we ourselves lock the ledger's rows, and let them go after a batch, slow as it may be. The
-# statements of the lease protocol take milliseconds; one that takes longer than it waits for a lock
-# is stuck, and ends. What may take its time says so (`patient`), or has a session of its own.
+# statements of the lease protocol take milliseconds; one that takes longer than a lock is waited
+# for is stuck, and ends. What may take its time says so (`patient`), or has a session of its own.
 LEDGER = Timeouts(lock_s=30, statement_s=40, idle_s=10)
 # For what grows with the catalog: planning, counting, taking over journals.
 UNHURRIED = Timeouts(lock_s=30, idle_s=10)

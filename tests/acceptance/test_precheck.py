@@ -89,6 +89,18 @@ def test_stat_notices_every_stamp(database: Database, change: str) -> None:
     assert summary["outcomes"]["confirmed"] == (4 if change == "size" else 5)
 
 
+def test_the_number_of_the_device_is_no_fact_of_a_file(database: Database) -> None:
+    """It is another one after a new mount, and on every other host."""
+    fill(database, 5)
+    settle()
+    database.fasthash("init")
+    database.run("--precheck", "stat")
+    database.sql("UPDATE fasthash.file_state SET device = device + 1")
+    assert database.scrub("--precheck", "stat")["rows_prechecked"] == 5
+    database.sql("UPDATE fasthash.file_state SET inode = inode + 1 WHERE row_id = '3'")
+    assert database.scrub("--precheck", "stat")["rows_prechecked"] == 4
+
+
 def test_a_racy_stamp_is_never_trusted(database: Database, tmp_path: Path) -> None:
     """The files were changed a moment before they were hashed, however long a start takes."""
     paths = fill(database, 5)

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import mounts
 import pytest
 from conftest import Database, sha256
 from test_resume import summary_of, wait_for_progress
@@ -68,6 +69,17 @@ def expect_hold(database: Database, log: Path, reason: str) -> None:
     assert missing == []
 
 
+def wait_for_looks(database: Database, count: int) -> None:
+    """Until the coordinator was seen so many times, each of which looks for the root anew."""
+    seen = "SELECT max(seen_at) AS at FROM fasthash.holder"
+    times = {database.sql(seen)[0]["at"]}
+    deadline = time.monotonic() + 30
+    while len(times) <= count:
+        assert time.monotonic() < deadline, times
+        time.sleep(0.05)
+        times.add(database.sql(seen)[0]["at"])
+
+
 def test_a_root_that_is_renamed(database: Database, tmp_path: Path) -> None:
     fill(database)
     with held(database, tmp_path / "log"):
@@ -103,14 +115,6 @@ def test_a_root_without_its_sentinel(database: Database, tmp_path: Path) -> None
         sentinel.touch()
 
 
-def mount(arguments: list[str], undo: Callable[[], object] | None = None) -> None:
-    """Mounts, or skips the test where that is not allowed."""
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 def test_a_root_that_is_unmounted(database: Database, tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
@@ -118,14 +122,35 @@ def test_a_root_that_is_unmounted(database: Database, tmp_path: Path) -> None:
     database.root = store
     fill(database)
     database.root = files
-    mount(["--bind", str(store), str(files)])
+    mounts.mount("--bind", store, files)
     try:
         with held(database, tmp_path / "log"):
-            subprocess.run(["umount", "--lazy", str(files)], check=True)
+            mounts.unmount(files)
             expect_hold(database, tmp_path / "log", "another file system or directory")
-            mount(["--bind", str(store), str(files)])
+            mounts.mount("--bind", store, files)
     finally:
-        subprocess.run(["umount", "--lazy", str(files)], check=False)
+        mounts.unmount(files)
+
+
+@pytest.mark.parametrize("native", ["on", "off"])
+def test_a_root_that_is_back_on_another_device(
+    database: Database, tmp_path: Path, native: str
+) -> None:
+    """As an automounter or a volume manager does it; the file system is the same."""
+    database.environment["FASTHASH_NATIVE"] = native
+    with mounts.disks(tmp_path, database.root, 2) as (disk, other):
+        before = disk.mount(database.root)
+        fill(database)
+        with held(database, tmp_path / "log"):
+            mounts.unmount(database.root)
+            expect_hold(database, tmp_path / "log", "another file system or directory")
+            other.mount(database.root)  # the same names, and not the same files
+            for n in range(FILES):
+                (database.root / f"f{n}").write_bytes(b"another file")
+            wait_for_looks(database, 3)
+            assert "the root is back" not in (tmp_path / "log").read_text()
+            mounts.unmount(database.root)
+            assert disk.mount(database.root) != before
 
 
 def test_a_held_run_stops_at_once(database: Database, tmp_path: Path) -> None:

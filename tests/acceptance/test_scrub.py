@@ -7,7 +7,9 @@ import json
 import mmap
 import os
 import random
+import shutil
 import signal
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from conftest import Database, sha256
 from oracle import until
 
-from fasthash import verdicts
+from fasthash import files, verdicts
 
 OLD = (1_600_000_000, 1_600_000_000)
 
@@ -355,3 +357,37 @@ def test_pauses_while_a_file_is_there(database: Database, tmp_path: Path) -> Non
     pause.unlink()
     out, _ = process.communicate(timeout=30)
     assert json.loads(out)["outcomes"]["hashed"] == 30
+
+
+@pytest.mark.parametrize("place", ["disk", "memory"])
+def test_a_writer_through_a_mapping_is_not_called_rot_without_a_doubt(
+    database: Database, tmp_path: Path, place: str
+) -> None:
+    """Its second write moves no time while the page is dirty; in a tmpfs it never does."""
+    folder = tempfile.mkdtemp(dir="/dev/shm" if place == "memory" else tmp_path)
+    database.root = Path(folder)
+    try:
+        path = database.root / "f"
+        path.write_bytes(bytes(8_192))
+        database.make_table()
+        database.add(1, "f")
+        database.fasthash("init")
+        with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+            mapping[0] = 1
+            time.sleep(files.RACY_NS / 1e9 + 0.1)
+            database.run()
+            good = sha256(path)
+            before = os.stat(path)
+            mapping[1] = 1
+            after = os.stat(path)
+        moved = before.st_mtime_ns != after.st_mtime_ns  # if it was written back meanwhile
+        assert place == "disk" or not moved
+        assert sha256(path) != good
+        database.scrub(status=0 if moved else 1)
+        (found,) = drifts(database)
+        assert found["kind"] == ("modified" if moved else "corrupt")
+        shown = database.fasthash("drift", "show", str(found["drift_id"])).stdout
+        assert ("a program that has it mapped" in shown) == (not moved)
+        assert (database.metadata(1)["file_sha256"] == good) == (not moved)
+    finally:
+        shutil.rmtree(folder)

@@ -1,8 +1,9 @@
 """What tests change in the processes of a command that has this folder in its PYTHONPATH.
 
 `TEST_STUCK_AFTER_S` and `TEST_LINE_EVERY_S` make the coordinator say sooner what it waits for;
-`TEST_WRITE_EVERY_S` has it write its metrics more often; `TEST_STEP_BLOCKS` has
-`prune` take smaller steps.
+`TEST_WRITE_EVERY_S` has it write its metrics more often; `TEST_STEP_BLOCKS` has `prune`
+take smaller steps.
+`TEST_OPEN_FILES` is how many files a worker may have open.
 `TEST_NO_PAUSES` has the workers try again at once, and `TEST_ORDINARY_USER` takes root's
 privileges from them, so that modes of files count.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import sys
 
 LINUX_CAPABILITY_VERSION_3 = 0x20080522  # <linux/capability.h>
@@ -22,6 +24,9 @@ def into_worker() -> None:
         from fasthash import files
 
         files.BACKOFF_S = (0,) * len(files.BACKOFF_S)
+    if "TEST_OPEN_FILES" in os.environ:
+        limit = int(os.environ["TEST_OPEN_FILES"])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if os.geteuid() != 0 or "TEST_ORDINARY_USER" not in os.environ:
         return
     head, none = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()

@@ -229,10 +229,10 @@ def test_a_run_that_is_worked_on_is_not_given_up(database: Database, join: Join)
     assert opened.how == "joined"
 
 
-def test_a_crash_takes_run_and_holder_together(
+def test_a_run_is_on_the_disk_before_it_is_worked_on(
     own_server: PgServer, own_database: Database
 ) -> None:
-    """What was not on the disk yet is gone after a crash: not a run that somebody works on."""
+    """A crash neither takes it away nor gives its number to another."""
     own_database.make_table()
     with session.connect_once(own_database.dsn, "admin") as admin:
         admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")

@@ -46,16 +46,17 @@ class Job:
         """Plans and leases everything there is."""
         planning.plan_more(self.connection, self.catalog, self.due, (), 100, 1)
         self.ranges = leases.grant(
-            self.connection, self.target.run_id, self.holder_id, 1, 9, 3600.0
-        )
+            self.connection, self.target.run_id, self.holder_id, 1, 9, 3600.0,
+            silent=lambda _seen: (),
+        )  # fmt: skip
 
-    def write(self, *found: Result) -> Tally:
+    def write(self, *found: Result, sweep: bool = False) -> Tally:
         """The writer's transaction."""
         self.parts += 1
         leased = self.ranges[0]
         part = Part(
             1, leased.range_no, leased.term, None, found[-1].row_id, len(found),
-            parts.pack(found), 0, part_no=self.parts,
+            parts.pack(found), 0, part_no=self.parts, sweep=sweep,
         )  # fmt: skip
         with transaction(self.connection):
             held = results.fence(self.connection, self.target, [part])
@@ -226,6 +227,27 @@ def test_a_first_backfill_looks_nothing_up(row: Database) -> None:
     assert "file_state" not in looked_up
     assert "bad_row" not in text
     assert not states.has_history(job.connection, job.catalog, job.target.run_id)
+
+
+def test_what_becomes_of_a_counted_row_is_noted_and_not_counted(row: Database) -> None:
+    """It was hashed in this run; then the application took its metadata, and its file, away."""
+    row.sql("UPDATE artifacts SET metadata = NULL")
+    job = Job(row, "backfill")
+    job.lease()
+    assert job.counts(job.write(read_unmarked(row, BEFORE))).hashed == 1
+    leases.finish(job.connection, job.target.run_id, job.holder_id, job.ranges)
+    row.sql("UPDATE artifacts SET metadata = NULL")
+    job.lease()
+    assert row.sql("SELECT met_ids FROM fasthash.checkpoint WHERE range_no = 2") == [
+        {"met_ids": ["1"]}
+    ]
+    tally = job.write(Result("1", "f", None, "no_file", detail="ENOENT"), sweep=True)
+    assert tally.counts == {}
+    (found,) = row.sql("SELECT row_id, reason, is_counted FROM fasthash.residual")
+    assert found == {"row_id": "1", "reason": "no_file", "is_counted": False}
+    leases.finish(job.connection, job.target.run_id, job.holder_id, job.ranges)
+    job.lease()
+    assert job.ranges == [], "and it is not met again"
 
 
 def tasks(job: Job) -> list[Any]:

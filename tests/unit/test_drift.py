@@ -134,3 +134,22 @@ def test_what_is_overwritten() -> None:
     assert [is_overwritten(kind, "overwrite") for kind in kinds] == [True, True, True]
     assert [is_overwritten(kind, "careful") for kind in kinds] == [True, False, False]
     assert [is_overwritten(kind, "hold") for kind in kinds] == [False, False, False]
+
+
+@pytest.mark.parametrize("seconds", [-5, 0, 3, drift.MAPPED_S - 1])
+def test_a_file_that_was_young_when_hashed_may_have_been_written_unseen(seconds: int) -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    ctime = at - timedelta(seconds=seconds)
+    said = drift.unseen_writer(DriftKind.CORRUPT, marker(at), ctime)
+    assert said is not None
+    assert f"{max(0, seconds)} s before" in said
+    for kind in (DriftKind.MODIFIED, DriftKind.UNKNOWN):
+        assert drift.unseen_writer(kind, marker(at), ctime) is None
+
+
+def test_of_an_old_file_nothing_speaks_against_rot() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    old = at - timedelta(seconds=drift.MAPPED_S)
+    assert drift.unseen_writer(DriftKind.CORRUPT, marker(at), old) is None
+    assert drift.unseen_writer(DriftKind.CORRUPT, None, at) is None
+    assert drift.unseen_writer(DriftKind.CORRUPT, marker(at), None) is None

@@ -18,11 +18,11 @@ from fasthash.files import WHOLE_FILE_BYTES, Reader
 from fasthash.fixity import RootGone, Task, Unit, Verdict
 from fasthash.parts import results
 from fasthash.problems import FileProblemError
-from fasthash.roots import find_root, missing_root
+from fasthash.roots import RootMissingError, find_root, missing_root
 from fasthash.slot import Slot
 from fasthash.small import SmallFiles
 from fasthash.watching import Unwatched
-from fasthash.worker import Inspector, RootMissingError, WorkerSetup, process
+from fasthash.worker import Inspector, WorkerSetup, process
 
 
 @pytest.fixture

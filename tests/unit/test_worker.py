@@ -26,9 +26,9 @@ from fasthash.errors import ConfigError
 from fasthash.files import FileState, Reader
 from fasthash.fixity import Part, Result, RootGone, Task, Unit, Verdict
 from fasthash.gate import Gate
-from fasthash.inspector import Inspector, RootMissingError, WorkerSetup
+from fasthash.inspector import Inspector, WorkerSetup
 from fasthash.resolver import load_resolver
-from fasthash.roots import find_root
+from fasthash.roots import RootMissingError, find_root
 from fasthash.slot import Activity, Slot
 from fasthash.small import SmallFiles
 from fasthash.watching import Stopped
