@@ -21,9 +21,18 @@ RESULTS = Path(__file__).with_name("results")
 FOLDER = Path(tempfile.gettempdir(), "fasthash-bench")
 
 
-def options(doc: str | None) -> argparse.Namespace:
-    """The options of every benchmark: `--short`, `--rounds`, `--folder`."""
+def options(
+    doc: str | None, more: Callable[[argparse.ArgumentParser], object] | None = None
+) -> argparse.Namespace:
+    """The options of every benchmark: `--short`, `--rounds`, `--folder`.
+
+    Args:
+        doc: the benchmark's docstring.
+        more: adds options of its own.
+    """
     parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    if more is not None:
+        more(parser)
     parser.add_argument("--short", action="store_true", help="a tenth of the work")
     parser.add_argument("--rounds", type=int, help="[default: 5, with --short 3]")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the files lie")

@@ -18,8 +18,8 @@ import measure
 HERE = Path(__file__).parent
 BENCHMARKS = (
     "bench_hashing", "bench_files", "bench_writer", "bench_pipeline", "bench_large", "bench_scale",
-    "bench_start", "bench_precheck", "bench_rate", "bench_metrics", "compare", "bench_cold",
-    "bench_politeness",
+    "bench_start", "bench_precheck", "bench_rate", "bench_metrics", "bench_long_life", "compare",
+    "bench_cold", "bench_politeness",
 )  # fmt: skip
 ROOT_ONLY = frozenset({"bench_cold", "bench_politeness"})
 

@@ -41,7 +41,8 @@ In the order the data flows:
 - `commits`       results to the writer, until they are settled
 - `writer`        results into one fenced transaction a batch
 - `store`         the only place that talks to PostgreSQL; its text lies in `sql/`
-- `lease`, `units`, `paths`, `drift`, `sameness`, `freshness`, `summary`, `widths`  pure decisions
+- `lease`, `units`, `paths`, `drift`, `sameness`, `freshness`, `retention`, `summary`, `widths`
+                  pure decisions
 - `colour`        which streams get any, and the styles; `streams` what becomes of text that a
                   full disk, a closed descriptor or a reader who has gone does not take
 - `fixity`        the vocabulary

@@ -16,7 +16,7 @@ def reach(point: str, disconnect: Callable[[], None] | None = None) -> None:
     """The process has come to a point.
 
     Args:
-        point: `before_commit`, `after_commit` or `drifts_logged`.
+        point: `before_commit`, `after_commit`, `drifts_logged`, `prune_commit` or `prune_step`.
         disconnect: closes the connection in hand, for the action of that name.
     """
     if not _wanted:

@@ -15,8 +15,20 @@ MOST_SECONDS = 1_000 * 366 * 86_400
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(i?)[bB]?\s*")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d)?\s*")
-_SECONDS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d|w|mo|y)?\s*")
+_DAY_S = 86_400
+_SECONDS = {
+    "ms": 0.001,
+    "s": 1,
+    "sec": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3_600,
+    "d": _DAY_S,
+    "w": 7 * _DAY_S,
+    "mo": 30 * _DAY_S,  # as long each, whatever the calendar says
+    "y": 365 * _DAY_S,
+}
 DEFAULT_ADDRESS = "127.0.0.1"
 MOST_PORT = 65_535
 _LISTEN = re.compile(r"\s*(?:(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]]+)):)?(\d{1,5})\s*", re.ASCII)
@@ -40,14 +52,14 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds from `90`, `90s`, `5min`, `1.5h`.
+    """Seconds from `90`, `90s`, `5min`, `1.5h`, `90d`, `12w`, `6mo` (of 30 days), `1y` (of 365).
 
     Raises:
         ConfigError: the text is no duration.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ConfigError(f"{text!r} is no duration: write 90s, 5min or 1.5h")
+        raise ConfigError(f"{text!r} is no duration: write 90s, 5min, 1.5h or 90d")
     seconds = float(match[1]) * _SECONDS[match[2] or "s"]
     if seconds > MOST_SECONDS:
         raise ConfigError(f"{_shortened(text)} is more than a thousand years")

@@ -56,6 +56,12 @@ class RunSummary:
         return found
 
     @property
+    def unlisted(self) -> int:
+        """Rows without a verdict that the residual does not list any more: it was pruned."""
+        total = self.total
+        return max(0, total.no_file + total.failed - sum(self.residual.values()))
+
+    @property
     def exit_status(self) -> int:
         """0: nothing to look at; 1: drift, decisions that wait, failures, hashed files gone."""
         total = self.total
@@ -171,6 +177,8 @@ def _notes(summary: RunSummary) -> Iterator[str]:
     if summary.residual:
         parts = ", ".join(f"{n:,} {reason}" for reason, n in summary.residual.items())
         yield f"no verdict: {parts}"
+    if summary.unlisted:
+        yield (f"no verdict: {_rows(summary.unlisted)} whose list was dropped by `fasthash prune`")
     command = "scrub" if summary.kind == "scrub" else "run"
     if summary.open_drifts:
         yield (

@@ -324,6 +324,48 @@ BREAKS = {
         "JSON_LINE_BYTES = 4096", "JSON_LINE_BYTES = 40960",
         A + "test_log_lines.py::test_lines_stay_whole_whatever_dies",
     ),
+    "taken": Break(
+        "prune drops no entry that the ledger has not taken over", "sql/prune.sql",
+        "      AND (SELECT f.at >= j.at\n           FROM fasthash.file_state f\n"
+        "           WHERE f.row_id = j.row_id AND f.catalog_no = %(catalog_no)s)\n", "",
+        A + "test_prune.py::test_what_the_ledger_has_not_taken_over_stays",
+    ),
+    "values": Break(
+        "every value that a row had is kept for ever", "sql/prune.sql",
+        "AND j.new_sha256 = j.old_sha256\n", "",
+        A + "test_prune.py::test_only_what_merely_confirms_goes",
+    ),
+    "first": Break(
+        "the first entry of a row is kept for ever", "sql/prune.sql",
+        "AND (j.old_keys ->> 'file_sha256_computed_at') COLLATE \"C\" >= %(first_marker)s\n", "",
+        A + "test_prune.py::test_the_first_to_tell_of_a_row_stays",
+    ),
+    "undone": Break(
+        "a run whose journal was pruned is not undone", "sql/prune.sql",
+        "WHERE r.run_id = c.run_id AND r.pruned_at IS NULL", "WHERE false",
+        A + "test_prune.py::test_kept_runs_are_undone_exactly_and_others_not_at_all",
+    ),
+    "undoing": Break(
+        "a run that is being undone is not pruned", "store/pruning.py",
+        'left = set(values["run_ids"]) - {row["run_id"] for row in undone}',
+        'left = set(values["run_ids"])',
+        "tests/integration/test_pruning.py",
+    ),
+    "keep": Break(
+        "the last complete run of each kind is kept whole", "retention.py",
+        "(Reason.LAST_COMPLETE, run.run_id in last)", "(Reason.LAST_COMPLETE, False)",
+        "tests/unit/test_retention.py",
+    ),
+    "once": Break(
+        "a report takes no longer for want of statistics", "sql/facts.sql",
+        "whole AS MATERIALIZED (", "whole AS (",
+        "tests/integration/test_plans.py::test_the_speed_of_a_run_is_added_up_once",
+    ),
+    "unlisted": Break(
+        "a list that was pruned is no all-clear", "store/reports.py",
+        "return max(0, total.no_file + total.failed - listed)", "return 0",
+        A + "test_prune.py::test_lists_that_were_dropped_are_no_all_clear",
+    ),
     "early_end": Break(
         "a run goes on while somebody works on it", "sql/lease.sql",
         "OR h.seen_at BETWEEN clock_timestamp() - make_interval(secs => %(grace_s)s)",

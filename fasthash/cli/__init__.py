@@ -45,6 +45,7 @@ COMMANDS = {
     "drift": ("drift", "Look at stored hashes that differed from the file's, and decide."),
     "journal": ("listing", "Show every value that a row was ever given."),
     "revert": ("revert", "Put back what was there before a run."),
+    "prune": ("prune", "Drop what old runs have left in the ledger."),
     "manifest": ("listing", "Print the hashes in a form that other tools check."),
     "compare": ("listing", "Show what a manifest and the catalog disagree about."),
     "duplicates": ("listing", "List rows whose files have one content."),

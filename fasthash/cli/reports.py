@@ -117,15 +117,28 @@ def residual_command(
 
     with ledger(dsn, "residual") as connection:
         run_id = reports.resolve_run(connection, run_id, table)
+        unlisted = reports.count_unlisted(connection, run_id)
+        if unlisted:
+            _warn_of_pruned(run_id, unlisted)
         found = reports.iterate_residual(connection, run_id, reason)
         with contextlib.closing(found) as rows, tables.standard_output(exact=as_csv) as out:
             if as_json:
                 tables.write_json_array(out, rows)
             elif as_csv:
                 _write_csv(out, rows)
-            elif not _write_residual(out, rows):
+            elif not _write_residual(out, rows) and not unlisted:
                 what = "no verdict" if reason is None else reason
                 print(f"run {run_id}: no row ended with {what}", file=out)
+
+
+def _warn_of_pruned(run_id: int, rows: int) -> None:
+    """An empty list is no all-clear where it was dropped."""
+    what = "row" if rows == 1 else "rows"
+    click.echo(
+        f"fasthash: {rows:,} {what} of run {run_id} without a verdict cannot be listed any more: "
+        "the list was dropped by `fasthash prune`",
+        err=True,
+    )
 
 
 RESIDUAL_COLUMNS = ("row_id", "artifact_type", "path", "reason", "detail")

@@ -25,10 +25,11 @@ def revert_command(run_id: int, dry_run: bool, as_json: bool, **values: Any) -> 
 
     Only where they still are what the run wrote: rows that have another hash or marker since are
     left alone and counted as changed. In batches, through the journal; interrupted, it goes on when
-    it is called again. What a scrub only confirmed keeps its newer marker. Exits with 1 if rows
+    it is called again. What a scrub only confirmed keeps its newer marker. A run whose journal was
+    pruned (`fasthash prune`) cannot be undone. Exits with 1 if rows
     were left because another session has locked them, or a trigger did not let them be written.
     """
-    from fasthash.store import preflight, reports, reverting  # noqa: PLC0415
+    from fasthash.store import preflight, pruning, reports, reverting  # noqa: PLC0415
 
     with ledger(values["dsn"], "revert") as connection:
         catalog = preflight.check_catalog(
@@ -39,10 +40,12 @@ def revert_command(run_id: int, dry_run: bool, as_json: bool, **values: Any) -> 
             raise ConfigError(f"run {run_id} is of {run['catalog']}: name it with --table")
         if run["state"] == "running" and run_id in reports.runs_under_way(connection):
             raise ConfigError(f"run {run_id} is being worked on: stop it first")
+        pruning.require_whole(connection, run_id)
         blake3 = "blake3" in (run["options"].get("algorithm") or "")
         number = 0
         if not dry_run:
             number = reverting.open_revert(connection, catalog, run_id, socket.gethostname())
+            pruning.hold_whole(connection, run_id, number)
         counts: Counter[str] = Counter()
         for batch in reverting.revert(
             connection, catalog, run_id, number, blake3=blake3, dry_run=dry_run

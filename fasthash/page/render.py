@@ -63,6 +63,7 @@ def html(facts: Facts) -> Iterator[str]:
         drifts=listings.drifts(facts),
         residual=listings.residual(facts),
         reasons=listings.reasons(facts),
+        unlisted=facts.summary.unlisted,
         duplicates=listings.duplicates(facts),
     )
     stream.enable_buffering(500)

@@ -244,7 +244,7 @@ def cards(facts: Facts) -> list[Card]:
         Card(
             "not checked",
             f"{total.failed:,}",
-            "listed below" if total.failed else "",
+            "listed below" if total.failed and not facts.summary.unlisted else "",
             WAITS if total.failed else "",
         ),
         Card("read", human_bytes(total.bytes_hashed), "hashed"),

@@ -309,8 +309,8 @@ SELECT EXISTS (
 -- name: unfolded_runs
 -- Runs of a catalog that have journaled more than `file_state` knows, and up to when all of it can be
 -- seen now: of a complete run nothing is under way; of others a commit may come to light late, for
--- the statements between an entry's time and its commit take 30 s each at the most. (As text: there
--- is no minus infinity in Python.)
+-- the statements between an entry's time and its commit take 30 s each at the most. (As text, for
+-- these times are compared with the very ones that are read here.)
 SELECT r.run_id, r.unfolded_since::text AS since,
        CASE WHEN r.state <> 'complete' THEN clock_timestamp() - interval '10 minutes' END::text
            AS until

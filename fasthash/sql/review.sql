@@ -64,11 +64,12 @@ cured AS (
     USING decided
     WHERE b.catalog_no = %(catalog_no)s AND b.row_id = %(row_id)s
 ),
--- The next run takes over what a run of long ago has journaled now.
+-- The next run takes over what a run of long ago has journaled now. The time becomes another one
+-- whatever it was, so that somebody who takes over at this moment sees that there is more.
 unfolded AS (
     UPDATE fasthash.run r
     SET unfolded_since = least(coalesce(r.unfolded_since, statement_timestamp()),
-                               statement_timestamp())
+                               statement_timestamp()) - interval '1 microsecond'
     FROM decided
     WHERE r.run_id = decided.run_id
 )

@@ -44,7 +44,7 @@ WHERE f.read_at_ns IS NOT NULL;
 ALTER TABLE fasthash.run
     DROP COLUMN folded_through,
     -- What it has journaled since then is not in `file_state` yet; NULL: all is.
-    ADD COLUMN unfolded_since timestamptz DEFAULT '-infinity',
+    ADD COLUMN unfolded_since timestamptz DEFAULT 'epoch',
     ADD COLUMN is_compact boolean NOT NULL DEFAULT false,  -- its ranges are one row a type
     ADD COLUMN pruned_at timestamptz;                      -- confirmations and residual are gone
 

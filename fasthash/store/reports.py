@@ -145,6 +145,15 @@ def iterate_residual(connection: Connection, run_id: int, reason: str | None) ->
     yield from _stream(connection, "residual_list", {"run_id": run_id, "reason": reason})
 
 
+def count_unlisted(connection: Connection, run_id: int) -> int:
+    """How many rows without a verdict the residual of a run does not list any more."""
+    with one_moment(connection):
+        residual = connection.execute(query("report", "residual_counts"), {"run_id": run_id})
+        total = sum(read_counts(connection, run_id).values(), Counts())
+        listed = sum(int(row["n"]) for row in residual)
+    return max(0, total.no_file + total.failed - listed)
+
+
 def iterate_drift(
     connection: Connection,
     run_id: int | None,

@@ -34,6 +34,21 @@ PRIVILEGES = {
     "left_over": ("SELECT", "INSERT", "DELETE"),
 }
 
+# What `prune` does: no business of the role that runs have.
+PRUNE_PRIVILEGES = {
+    "run": ("SELECT", "UPDATE"),
+    "holder": ("SELECT", "UPDATE"),
+    "checkpoint": ("SELECT", "INSERT", "DELETE"),
+    "segment": ("SELECT", "DELETE"),
+    "journal": ("SELECT", "DELETE"),
+    "residual": ("SELECT", "DELETE"),
+    "sample": ("SELECT", "DELETE"),
+    "catalog": ("SELECT", "INSERT"),
+    "file_state": ("SELECT", "INSERT", "UPDATE"),
+    "met": ("SELECT", "DELETE"),
+    "left_over": ("SELECT", "DELETE"),
+}
+
 
 def ledger_version(connection: Connection) -> int:
     """The version of the ledger; 0 where there is none.

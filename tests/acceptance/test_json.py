@@ -86,6 +86,9 @@ def test_what_a_catalog_is_asked(drifted: Database, tmp_path: Path) -> None:
     for nested in (*parts, *report["sizes"], *report["ages"], *report["throughput"]):
         assert all(f"`{name}`" in DOCS for name in nested)
     check("run, scrub, summary", ask("run", *root, "--json", "-q").stdout)
+    pruned = check("prune", ask("prune", "--keep-last", "1", "--json").stdout)
+    for nested in (pruned["dropped"], *pruned["runs"]):
+        assert all(f"`{name}`" in DOCS for name in nested)
 
 
 def test_what_sets_things_up(database: Database, tmp_path: Path) -> None:

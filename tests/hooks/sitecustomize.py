@@ -1,7 +1,8 @@
 """What tests change in the processes of a command that has this folder in its PYTHONPATH.
 
 `TEST_STUCK_AFTER_S` and `TEST_LINE_EVERY_S` make the coordinator say sooner what it waits for;
-`TEST_WRITE_EVERY_S` has it write its metrics more often.
+`TEST_WRITE_EVERY_S` has it write its metrics more often; `TEST_STEP_BLOCKS` has `prune`
+take smaller steps.
 `TEST_OPEN_FILES` is how many files a worker may have open.
 `TEST_SILENCE_S` has coordinator and writer look sooner into the silence of a server.
 `TEST_NO_PAUSES` has the workers try again at once, and `TEST_ORDINARY_USER` takes root's
@@ -45,6 +46,11 @@ def into_coordinator() -> None:
         from fasthash import exporter
 
         exporter.WRITE_EVERY_S = float(os.environ["TEST_WRITE_EVERY_S"])
+    if "TEST_STEP_BLOCKS" in os.environ:
+        from fasthash.store import pruning
+
+        pruning.STEP_BLOCKS = int(os.environ["TEST_STEP_BLOCKS"])
+        pruning.STEP_ROWS = 10
 
 
 def into_sessions() -> None:

@@ -243,3 +243,23 @@ def test_a_fold_is_one_pass(big: tuple[Connection, Catalog], database: Database)
         assert states.fold_journals(connection, catalog, 1, 7) == ROWS
         assert states.fold_journals(connection, catalog, 1, 7) == 0, "once for each entry"
     assert not any("Nested Loop" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("analyzed", ["never", "before"])
+def test_the_speed_of_a_run_is_added_up_once(database: Database, analyzed: str) -> None:
+    """Not for each of its samples, of which the statistics may know nothing."""
+    if analyzed == "before":
+        database.sql("INSERT INTO fasthash.sample VALUES (1, 1, now(), 1, 1)")
+        database.sql("ANALYZE fasthash.sample")
+    database.sql(
+        "INSERT INTO fasthash.sample SELECT 7, 1, now() + n * '5 s'::interval, n, n "
+        "FROM generate_series(1, 500) n"
+    )
+    statement = query("facts", "throughput")
+    with session.connect_once(database.dsn, "plans") as connection:
+        text = "EXPLAIN (ANALYZE, TIMING OFF) " + statement.as_string(connection)
+        key = {"run_id": 7, "least_s": 1.0, "pieces": 200}
+        lines = [str(row["QUERY PLAN"]) for row in connection.execute(text, key)]
+    sums = [line for line in lines if "Aggregate" in line]
+    assert sums
+    assert all("loops=1)" in line for line in sums), "\n".join(lines)

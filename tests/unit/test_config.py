@@ -67,8 +67,35 @@ def test_durations(n: int, unit: tuple[str, float]) -> None:
     assert parsing.parse_duration(f" {n}.5 {unit[0]} ") == (n + 0.5) * unit[1]
 
 
+@given(st.integers(0, 1_000))
+def test_long_durations(n: int) -> None:
+    """Months have 30 days and years 365, whatever the calendar says."""
+    day_s = 86_400
+    assert parsing.parse_duration(f"{n}w") == n * 7 * day_s
+    assert parsing.parse_duration(f"{n} mo") == n * 30 * day_s
+    assert parsing.parse_duration(f"{n}y") == n * 365 * day_s
+    assert parsing.parse_duration(f"{n}m") == n * 60, "m is a minute"
+
+
 @pytest.mark.parametrize(
-    "text", ["", " ", "s", "-1s", "+1s", "1 2s", "1e3", "nan", "inf", "1:30", "1h30m", "5 parsecs"]
+    "text",
+    [
+        "",
+        " ",
+        "s",
+        "1mon",
+        "1M",
+        "1Y",
+        "-1s",
+        "+1s",
+        "1 2s",
+        "1e3",
+        "nan",
+        "inf",
+        "1:30",
+        "1h30m",
+        "5 parsecs",
+    ],
 )
 def test_bad_durations(text: str) -> None:
     with pytest.raises(ConfigError, match="no duration"):
