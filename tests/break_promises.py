@@ -294,7 +294,7 @@ BREAKS = {
         "    if target.is_scrub:\n        known_times", "    if False:\n        known_times",
         A + "test_long_life.py",
     ),
-    "once": Break(
+    "listed": Break(
         "no row of a scrub is planned twice", "sql/catalog.sql",
         "AND counted.row_id IS NULL\n\n-- name: plan_scrub", "\n-- name: plan_scrub",
         "tests/integration/test_plans.py",

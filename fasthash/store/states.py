@@ -54,10 +54,11 @@ def fold_journals(connection: Connection, catalog: Catalog, catalog_no: int, run
     """
     key = {"catalog": catalog.key, "run_id": run_id}
     runs = connection.execute(query("lease", "unfolded_runs"), key).fetchall()
-    return sum(_fold(connection, catalog_no, run) for run in runs)
+    return sum(fold(connection, catalog_no, run) for run in runs)
 
 
-def _fold(connection: Connection, catalog_no: int, run: Row) -> int:
+def fold(connection: Connection, catalog_no: int, run: Row) -> int:
+    """Takes over one run's journal, as `unfolded_runs` has it; how many rows it was."""
     key = {"of": run["run_id"], "since": run["since"], "until": run["until"]}
     with transaction(connection):
         statement = query("lease", "fold_journal")

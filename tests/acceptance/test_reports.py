@@ -363,8 +363,8 @@ def test_output_goes_nowhere(many: Database) -> None:
 # --- drift ----------------------------------------------------------------------------------
 
 DRIFT_KEYS = [
-    "drift_id", "run_id", "row_id", "artifact_type", "path", "kind", "old_hash", "new_hash",
-    "old_size_bytes", "new_size_bytes", "file_mtime", "old_mtime", "file_ctime",
+    "drift_id", "run_id", "row_id", "artifact_type", "path", "kind", "old_hash", "was_lost",
+    "new_hash", "old_size_bytes", "new_size_bytes", "file_mtime", "old_mtime", "file_ctime",
     "old_ctime", "old_marker", "resolution", "resolved_by", "resolved_at", "comment", "found_at",
 ]  # fmt: skip
 
@@ -634,6 +634,7 @@ def test_status_knows_rate_and_eta(hostile: Database) -> None:
         number = holder["holder_id"]
         connection.execute("SELECT pg_advisory_lock_shared(1178686568, %s)", (number,))
         connection.execute("UPDATE fasthash.run SET state = 'running', rows_expected = 10030")
+        connection.execute("UPDATE fasthash.holder SET report = report - 'left'")
         connection.execute("DELETE FROM fasthash.sample")
         connection.execute(
             "INSERT INTO fasthash.sample SELECT 1, %(n)s, now() - make_interval(secs => s), "

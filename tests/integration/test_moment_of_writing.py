@@ -16,6 +16,7 @@ from fasthash.store import leases, planning, results, runs, session, states
 from fasthash.store.applying import Tally, Target
 from fasthash.store.catalog import find_catalog
 from fasthash.store.due import Due
+from fasthash.store.queries import query
 from fasthash.store.runs import RunIdentity
 from fasthash.store.session import transaction
 
@@ -185,6 +186,33 @@ def test_a_lost_hash_that_is_the_file_s_is_written_again(row: Database) -> None:
 
 def read_unmarked(row: Database, sha256: bytes) -> Result:
     return Result("1", "f", None, "hashed", sha256, 5, 1, 10**18, None, None, bytes(32))
+
+
+def test_what_is_added_while_a_journal_is_taken_over_is_not_forgotten(row: Database) -> None:
+    """Somebody accepts a drift of a complete run meanwhile: that writes to that run's journal."""
+    known(row)
+    job = Job(row, "scrub", "hold")
+    (before,) = row.sql("SELECT unfolded_since FROM fasthash.run WHERE run_id = 1")
+    assert before["unfolded_since"] is None, "taken over when the scrub began"
+    job.lease()
+    assert job.counts(job.write(read(row, FOUND, compared=BEFORE))).drifted == 1
+    row.sql("UPDATE fasthash.run SET state = 'complete'")
+    key = {"catalog": job.catalog.key, "run_id": 99}
+    (unfolded,) = job.connection.execute(query("lease", "unfolded_runs"), key).fetchall()
+    # From here on the other one has begun; now the drift is accepted.
+    (row.root / "f").write_bytes(b"accepted")
+    accepted = hashlib.sha256(b"accepted").digest()
+    row.sql("UPDATE fasthash.drift SET new_sha256 = %s", accepted)
+    row.fasthash("drift", "accept", "--all", "--root", str(row.root))
+    row.sql(
+        "ALTER TABLE fasthash.journal RENAME TO seen; CREATE TABLE fasthash.journal "
+        "(LIKE fasthash.seen INCLUDING ALL)"
+    )  # the commit is not to be seen yet
+    states.fold(job.connection, job.target.catalog_no, unfolded)
+    row.sql("DROP TABLE fasthash.journal; ALTER TABLE fasthash.seen RENAME TO journal")
+    states.fold_journals(job.connection, job.catalog, job.target.catalog_no, 99)
+    (state,) = row.sql("SELECT sha256 FROM fasthash.file_state")
+    assert bytes(state["sha256"]) == accepted
 
 
 def test_another_file_under_the_same_id_is_a_first_hash(row: Database) -> None:
