@@ -3,7 +3,6 @@
 `TEST_STUCK_AFTER_S` and `TEST_LINE_EVERY_S` make the coordinator say sooner what it waits for;
 `TEST_WRITE_EVERY_S` has it write its metrics more often.
 `TEST_SILENCE_S` has coordinator and writer look sooner into the silence of a server.
-`TEST_RACY_NS` is how old a worker takes for too young to be believed.
 `TEST_NO_PAUSES` has the workers try again at once, and `TEST_ORDINARY_USER` takes root's
 privileges from them, so that modes of files count.
 """
@@ -23,10 +22,6 @@ def into_worker() -> None:
         from fasthash import files
 
         files.BACKOFF_S = (0,) * len(files.BACKOFF_S)
-    if "TEST_RACY_NS" in os.environ:
-        from fasthash import files
-
-        files.RACY_NS = int(os.environ["TEST_RACY_NS"])
     if os.geteuid() != 0 or "TEST_ORDINARY_USER" not in os.environ:
         return
     head, none = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
