@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import here
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg.rows import dict_row
 
 from fasthash import embedded
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 for _name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
     os.environ.pop(_name, None)
 sys.dont_write_bytecode = False
+
+# How long it takes to make up an example says something of the machine alone.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 # Bounds a wait for what never comes; nothing depends on how long anything takes.
 PATIENCE_S = 600.0

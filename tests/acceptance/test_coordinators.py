@@ -71,7 +71,7 @@ def test_a_run_that_was_stopped_past_its_leases(database: Database) -> None:
     held = database.sql("SELECT range_no FROM fasthash.checkpoint WHERE state = 'leased'")
     assert held, "it held nothing: the test shows nothing"
     database.environment["SLOW_S"] = "0"
-    oracle.check(database.run("--lease-ttl", "2s", status=1))
+    oracle.check(database.run(status=1))
     versions = database.sql("SELECT id, xmin::text FROM artifacts ORDER BY id")
 
     kill(stopped, signal.SIGCONT)
@@ -95,7 +95,7 @@ def test_late_results_are_fenced_off(database: Database) -> None:
     until(lambda: waiting_bytes(writer[0]) > 0, "results wait for the writer")
     kill(coordinator, signal.SIGSTOP)
     database.environment["SLOW_S"] = "0"
-    oracle.check(database.run("--lease-ttl", "2s", status=1))
+    oracle.check(database.run(status=1))
 
     kill(writer + coordinator, signal.SIGCONT)
     summary, err = ends(sleeper, 1)
