@@ -16,7 +16,8 @@ from fasthash.lease import ATTEMPTS_BEFORE_ALONE, Silence, ranges_wanted, rows_t
 from fasthash.manners import Manners
 from fasthash.seat import Seat
 from fasthash.store import leases, planning, rows, runs
-from fasthash.store.session import Connection, patient
+from fasthash.store.session import Connection
+from fasthash.store.transactions import patient
 from fasthash.supply import Supply
 
 log = logging.getLogger("fasthash")

@@ -13,7 +13,8 @@ from fasthash.store import leases, runs
 from fasthash.store.catalog import Catalog
 from fasthash.store.leases import AtWork
 from fasthash.store.runs import OpenRun, RunIdentity
-from fasthash.store.session import Connection, durable_transaction
+from fasthash.store.session import Connection
+from fasthash.store.transactions import durable_transaction
 
 log = logging.getLogger("fasthash")
 

@@ -20,16 +20,8 @@ from fasthash.errors import DatabaseLost
 from fasthash.fixity import Counts, Part
 from fasthash.store import results
 from fasthash.store.applying import RowsRefused, Tally, Target
-from fasthash.store.session import (
-    IN_THE_WAY,
-    WRITER,
-    Connection,
-    DatabaseError,
-    Session,
-    lose_answer,
-    one_line,
-    transaction,
-)
+from fasthash.store.session import IN_THE_WAY, WRITER, Connection, DatabaseError, Session, one_line
+from fasthash.store.transactions import lose_answer, transaction
 
 log = logging.getLogger("fasthash")
 

@@ -416,7 +416,7 @@ BREAKS = {
         "tests/integration/test_life_of_a_run.py",
     ),
     "disk": Break(
-        "a run is on the disk before it is worked on", "store/session.py",
+        "a run is on the disk before it is worked on", "store/transactions.py",
         'connection.execute("SET LOCAL synchronous_commit = on")', "pass",
         "tests/integration/test_life_of_a_run.py::test_a_run_is_on_the_disk_before_it_is_worked_on",
     ),

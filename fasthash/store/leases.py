@@ -11,7 +11,8 @@ from fasthash.fixity import LeasedRange
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, RECONNECT_GRACE_S
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, durable_transaction, transaction
+from fasthash.store.session import Connection
+from fasthash.store.transactions import durable_transaction, transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from psycopg import sql
 
 from fasthash.store.catalog import Catalog, of_types, type_parameters
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, Row, transaction
+from fasthash.store.session import Connection, Row
+from fasthash.store.transactions import transaction
 
 FETCH_ROWS = 2_000
 

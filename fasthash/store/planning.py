@@ -13,7 +13,8 @@ from fasthash.store.catalog import Catalog, read_boundaries, read_types
 from fasthash.store.due import Due
 from fasthash.store.queries import query
 from fasthash.store.rows import counted_before, plan_scrub, read_unmet
-from fasthash.store.session import Connection, Row, transaction
+from fasthash.store.session import Connection, Row
+from fasthash.store.transactions import transaction
 
 # One plan step cuts so many rows at the most. A sweep takes more, for it reads the whole table, as
 # does each step of a scrub: those grow with what is planned already, so that the steps of a catalog

@@ -20,7 +20,8 @@ from fasthash.retention import PastRun
 from fasthash.store import leases, schema, states
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, Session, Timeouts, transaction
+from fasthash.store.session import Connection, Session, Timeouts
+from fasthash.store.transactions import transaction
 
 # A step waits for nobody for long, and one that is cut off keeps no lock.
 TIMEOUTS = Timeouts(lock_s=2, idle_s=10)

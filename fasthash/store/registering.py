@@ -17,7 +17,8 @@ from fasthash.store import schema
 from fasthash.store.catalog import Catalog, find_catalog
 from fasthash.store.preflight import check_server
 from fasthash.store.queries import EMPTY, identifier, query
-from fasthash.store.session import Connection, Row, one_line, transaction
+from fasthash.store.session import Connection, Row, one_line
+from fasthash.store.transactions import transaction
 
 CONTENT_HASH = "content_hash"
 # No statement is open for longer than it takes to find so many files: a walk may last for hours,

@@ -14,7 +14,8 @@ from fasthash.errors import ConfigError
 from fasthash.store.applying import has_triggers
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, Row, transaction
+from fasthash.store.session import Connection, Row
+from fasthash.store.transactions import transaction
 
 BATCH_ROWS = 1_000
 KEYS = ("file_sha256", "file_size_bytes", "file_sha256_computed_at")

@@ -11,7 +11,8 @@ from fasthash.fixity import Result
 from fasthash.store.applying import REFUSED, REFUSED_BY_FUNCTION, not_held
 from fasthash.store.catalog import Catalog, type_parameters
 from fasthash.store.queries import identifier, query
-from fasthash.store.session import Connection, Row, transaction
+from fasthash.store.session import Connection, Row
+from fasthash.store.transactions import transaction
 
 
 def choose(

@@ -10,7 +10,8 @@ from psycopg.types.json import Jsonb
 from fasthash.store import leases
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, durable_transaction, transaction
+from fasthash.store.session import Connection
+from fasthash.store.transactions import durable_transaction, transaction
 
 
 @dataclass(frozen=True, slots=True)

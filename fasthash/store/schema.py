@@ -9,7 +9,8 @@ from psycopg import sql
 from fasthash.errors import NotInitialized, PreflightFailed
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query, script
-from fasthash.store.session import Connection, transaction
+from fasthash.store.session import Connection
+from fasthash.store.transactions import transaction
 
 # Applied in this order, each in a transaction of its own; never changed once released.
 MIGRATIONS: Sequence[str] = ("schema_001", "schema_002", "schema_003", "schema_004")

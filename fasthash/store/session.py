@@ -6,8 +6,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -175,56 +174,6 @@ def is_away(error: psycopg.Error, connection: Connection | None) -> bool:
 def is_stuck(error: psycopg.Error) -> bool:
     """Whether the server ended a statement that took too long, or its administrator did."""
     return isinstance(error, psycopg.errors.QueryCanceled)
-
-
-@contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
-    """A transaction block that either has committed at its end or raises.
-
-    The driver's own leaves without a word, and without a COMMIT, when the connection was closed
-    inside the block.
-
-    Raises:
-        psycopg.Error: it has not committed, or the answer to COMMIT was lost.
-    """
-    with connection.transaction():
-        yield
-        if connection.closed:
-            raise psycopg.OperationalError("the connection was lost before COMMIT")
-
-
-@contextmanager
-def durable_transaction(connection: Connection) -> Iterator[None]:
-    """A transaction whose commit waits for the disk, and with it all that were committed before.
-
-    Within another one it is a part of that, which then waits as a whole.
-
-    Raises:
-        psycopg.Error: as `transaction`.
-    """
-    with transaction(connection):
-        connection.execute("SET LOCAL synchronous_commit = on")
-        yield
-
-
-@contextmanager
-def patient(connection: Connection) -> Iterator[None]:
-    """A transaction whose statements may take as long as they need, whatever the session's limit.
-
-    For what grows with the catalog: planning, counting, reading a range without an index.
-
-    Raises:
-        psycopg.Error: as `transaction`.
-    """
-    with transaction(connection):
-        connection.execute("SET LOCAL statement_timeout = 0")
-        yield
-
-
-def lose_answer(connection: Connection) -> None:
-    """For tests: the connection breaks after COMMIT was done, before its answer arrived."""
-    connection.close()
-    raise psycopg.OperationalError("the connection was lost during COMMIT")
 
 
 class Session:

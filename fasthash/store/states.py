@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, Row, transaction
+from fasthash.store.session import Connection, Row
+from fasthash.store.transactions import transaction
 
 
 def find_catalog_no(connection: Connection, catalog: Catalog, *, make: bool = True) -> int:

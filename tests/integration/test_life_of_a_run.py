@@ -17,7 +17,7 @@ from fasthash.config import CatalogNames
 from fasthash.errors import ConfigError
 from fasthash.lease import RECONNECT_GRACE_S, Silence
 from fasthash.opening import Opened, open_run
-from fasthash.store import catalog as catalogs
+from fasthash.store import catalog as catalogs, transactions
 from fasthash.store import leases, planning, reports, runs, session
 from fasthash.store.due import Due
 from fasthash.store.runs import RunIdentity
@@ -166,7 +166,7 @@ def test_joining_and_leaving_take_turns(database: Database, join: Join) -> None:
     """One leaves while another looks whether it is there: the run goes on all the same."""
     one = join()
     found: list[Any] = []
-    with session.transaction(one.ledger):
+    with transactions.transaction(one.ledger):
         runs.one_by_one(one.ledger, one.opened.run_id)
         thread = threading.Thread(target=lambda: found.append(try_to_open(database)))
         thread.start()
@@ -369,7 +369,7 @@ def test_what_may_take_its_time_does(database: Database) -> None:
     ledger = session.Session(database.dsn, "coordinator", 30.0, timeouts=timeouts)
 
     def work(connection: session.Connection) -> None:
-        with session.patient(connection):
+        with transactions.patient(connection):
             connection.execute("SELECT pg_sleep(0.2)")
 
     ledger.call(work)

@@ -18,7 +18,7 @@ from fasthash.store.catalog import find_catalog
 from fasthash.store.due import Due
 from fasthash.store.queries import query
 from fasthash.store.runs import RunIdentity
-from fasthash.store.session import transaction
+from fasthash.store.transactions import transaction
 
 BEFORE, FOUND, FOREIGN = (hashlib.sha256(bytes([n])).digest() for n in range(3))
 

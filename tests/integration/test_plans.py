@@ -19,7 +19,8 @@ from fasthash.store.applying import Statement, Target
 from fasthash.store.catalog import Catalog, find_catalog, of_types
 from fasthash.store.due import Due
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, transaction
+from fasthash.store.session import Connection
+from fasthash.store.transactions import transaction
 
 ROWS = 20_000
 LEDGER = (
