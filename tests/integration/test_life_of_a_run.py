@@ -17,8 +17,8 @@ from fasthash.config import CatalogNames
 from fasthash.errors import ConfigError
 from fasthash.lease import RECONNECT_GRACE_S, Silence
 from fasthash.opening import Opened, open_run
-from fasthash.store import catalog as catalogs, transactions
-from fasthash.store import leases, planning, reports, runs, session
+from fasthash.store import catalog as catalogs
+from fasthash.store import leases, planning, reports, runs, session, transactions
 from fasthash.store.due import Due
 from fasthash.store.runs import RunIdentity
 from fasthash.store.status import read_status
