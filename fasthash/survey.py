@@ -12,7 +12,7 @@ from fasthash.freshness import Freshness, verified_by
 from fasthash.metrics import Metrics
 from fasthash.parsing import marker_text
 from fasthash.seat import Seat, Start
-from fasthash.store import leases, reports, rows, runs, states
+from fasthash.store import reports, rows, runs, states
 
 log = logging.getLogger("fasthash")
 
@@ -78,16 +78,14 @@ async def tell_history(seat: Seat, metrics: Metrics) -> None:
 
 
 async def tell_old_drifts(seat: Seat) -> None:
-    """Logs the drifts of runs that nobody works on, and whose log lines a crash has swallowed."""
-    for run_id in await seat.ledger.call(states.unlogged_runs, seat.catalog):
-        alive = await seat.ledger.call(leases.live_holders, run_id)
-        if set(alive) <= {seat.holder_id}:
-            log.warning(
-                "run %d had found drift when it was interrupted, and not logged it:",
-                run_id,
-                extra=logs.event("drift_untold", of_run=run_id),
-            )
-            await seat.ledger.call(driftlog.tell, [run_id], None)
+    """Logs the drifts whose lines a crash has swallowed: the session of who found them is gone."""
+    for run_id, holder_id in await seat.ledger.call(states.untold, seat.catalog):
+        log.warning(
+            "run %d had found drift when it was interrupted, and not logged it:",
+            run_id,
+            extra=logs.event("drift_untold", of_run=run_id),
+        )
+        await seat.ledger.call(driftlog.tell, [run_id], holder_id)
 
 
 async def note_freshness(

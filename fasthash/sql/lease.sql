@@ -372,13 +372,13 @@ SELECT g.run_id, -row_number() OVER (PARTITION BY g.run_id ORDER BY min(g.range_
 FROM ranges g
 GROUP BY g.run_id, g.artifact_type
 
--- name: unlogged_runs
--- Other runs of a catalog with drifts that no log line has told of.
-SELECT DISTINCT d.run_id
+-- name: untold
+-- Runs of a catalog with drifts that no log line has told of, and whose writer had found them.
+SELECT DISTINCT d.run_id, d.holder_id
 FROM fasthash.drift d
 JOIN fasthash.run r ON r.run_id = d.run_id
-WHERE NOT d.is_logged AND r.catalog = %(catalog)s
-ORDER BY d.run_id
+WHERE NOT d.is_logged AND d.holder_id IS NOT NULL AND r.catalog = %(catalog)s
+ORDER BY d.run_id, d.holder_id
 
 -- name: give_orders
 -- What those at work on a run shall do from now on.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fasthash.store.catalog import Catalog
+from fasthash.store.leases import read_at_work
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
@@ -73,7 +74,10 @@ def compact_runs(connection: Connection, catalog: Catalog) -> None:
     connection.execute(query("lease", "compact_runs"), {"catalog": catalog.key})
 
 
-def unlogged_runs(connection: Connection, catalog: Catalog) -> list[int]:
-    """Runs with drifts that no log line has told of."""
-    rows = connection.execute(query("lease", "unlogged_runs"), {"catalog": catalog.key})
-    return [row["run_id"] for row in rows]
+def untold(connection: Connection, catalog: Catalog) -> list[tuple[int, int]]:
+    """Runs, and holders, with drifts that no log line has told of, for they are dead."""
+    rows = connection.execute(query("lease", "untold"), {"catalog": catalog.key}).fetchall()
+    found = [(row["run_id"], row["holder_id"]) for row in rows]
+    at_work = {h for run_id, _ in found for h in read_at_work(connection, run_id)}
+    alive = {h.holder_id for h in at_work if h.alive}
+    return [(run_id, holder_id) for run_id, holder_id in found if holder_id not in alive]

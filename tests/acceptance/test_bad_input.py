@@ -103,7 +103,7 @@ def test_missing_privileges_name_the_grant(small: Database) -> None:
     small.sql(f"CREATE ROLE {quoted} LOGIN")
     user = Database(psycopg.conninfo.make_conninfo(small.dsn, user=role), small.root)
     try:
-        for _ in range(40):
+        for _ in range(80):  # one privilege at a time
             done = user.fasthash("run", "--root", str(small.root), status=None)
             if done.returncode == 0:
                 break

@@ -221,6 +221,7 @@ def test_a_killed_run_leaves_no_file_for_long(database: Database) -> None:
     process.kill()
     process.communicate()
     until(lambda: not oracle.processes(), "its workers are gone")
+    process.let_go()
     oracle.check(database.run("--resolver", "site_resolvers:slow", status=1))
     assert mine not in rate_files(), "the next run has removed it, and its own"
 

@@ -94,9 +94,16 @@ def test_the_number_of_the_device_is_no_fact_of_a_file(database: Database) -> No
     settle()
     database.fasthash("init")
     database.run("--precheck", "stat")
-    database.sql("UPDATE fasthash.file_state SET device = device + 1")
+    device, inode = r"decode('00000000000000ff', 'hex')", r"decode('00000000000000fe', 'hex')"
+    database.sql(
+        f"UPDATE fasthash.journal SET stamps = substr(stamps, 1, 16) || {device} || "
+        "substr(stamps, 25)"
+    )
     assert database.scrub("--precheck", "stat")["rows_prechecked"] == 5
-    database.sql("UPDATE fasthash.file_state SET inode = inode + 1 WHERE row_id = '3'")
+    database.sql(
+        f"UPDATE fasthash.file_state SET stamps = substr(stamps, 1, 24) || {inode} "
+        "WHERE row_id = '3'"
+    )
     assert database.scrub("--precheck", "stat")["rows_prechecked"] == 4
 
 

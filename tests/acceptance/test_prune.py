@@ -327,7 +327,7 @@ def test_beside_a_run(old: Database, tmp_path: Path) -> None:
     assert {r["run_id"]: r["reasons"] for r in found["runs"]}[5] == ["under_way"]
     assert found["dropped"]["journal_entries"] == 79
     (tmp_path / "gate").touch()
-    summary = summary_of(process, None)
+    summary = summary_of(process, 0)
     assert summary["state"] == "complete"
     assert summary["outcomes"]["hashed"] == 21
     assert entries(old)[5] == 21

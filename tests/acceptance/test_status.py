@@ -110,6 +110,7 @@ def test_the_last_minutes(database: Database) -> None:
         number = holder["holder_id"]
         connection.execute("SELECT pg_advisory_lock_shared(1178686568, %s)", (number,))
         connection.execute("UPDATE fasthash.run SET state = 'running', rows_expected = 50000")
+        connection.execute("UPDATE fasthash.holder SET report = report - 'left'")
         connection.execute("DELETE FROM fasthash.sample")
         # Two coordinators at 100 and 20 rows/s for two minutes, and half a minute without either.
         connection.execute(

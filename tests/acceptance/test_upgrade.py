@@ -242,7 +242,7 @@ def test_a_scrub_goes_on(make_old: Callable[[int], Database], tmp_path: Path, ve
     )  # fmt: skip
     insert(database, "holder", run_id=2, host="old", pid=6, seen_at=WRITTEN_AT)
     database.sql("INSERT INTO fasthash.catalog (name) VALUES ('public.artifacts')")
-    for n in DONE:
+    for n in DONE if version < 4 else ():  # later, lists say what was met
         insert(
             database, "file_state", catalog_no=1, run_id=2, checked_at=cutoff, row_id=str(n),
             read_at_ns=int(WRITTEN_AT.timestamp()) * 10**9, size_bytes=1,
@@ -251,6 +251,7 @@ def test_a_scrub_goes_on(make_old: Callable[[int], Database], tmp_path: Path, ve
     common = {"run_id": 2, "pass_no": 0, "artifact_type": "t0", "planned_rows": 10, "term": 1}
     insert(
         database, "checkpoint", **common, range_no=1, through_id="9", state="done", confirmed=10,
+        row_ids=ids[0] if version >= 4 else None,
     )  # fmt: skip
     insert(
         database, "checkpoint", **common, range_no=2, after_id="9", through_id="19",

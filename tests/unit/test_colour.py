@@ -87,7 +87,7 @@ def test_drift_failures_and_missing_files_stand_out_of_the_table(terminal: Termi
     bad = summary(hashed=3, drifted=1200, no_file=3, failed=2)
     found = painted(as_text(bad), terminal)
     cells = ["1,200", "3", "2"]
-    assert found == [*cells, *cells, "2,400", "6", "4", "the hash of 2,400 differed"]
+    assert found == [*cells, *cells, "2,400", "6", "4", "the hash of 2,400 differed", "no verdict"]
     assert painted(as_text(summary(hashed=3, confirmed=1)), terminal) == []
 
 
