@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -137,8 +136,7 @@ class DryRun:
         async for leased in self._ranges():
             while self.supply.queued_rows > 2 * self.settings.range_rows:
                 self.supply.changed.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.supply.changed.wait(), POLL_S)
+                await self.supply.change(POLL_S)
                 self.supply.finished()
             number += 1
             self._types[number] = leased.artifact_type

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -57,8 +55,7 @@ class Leasing:
             if idle and await seat.ledger.call(runs.is_complete, seat.run_id):
                 supply.close()
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(supply.changed.wait(), POLL_S)
+            await supply.change(POLL_S)
 
     async def _give_back(self) -> None:
         """Leaves to others what cannot be worked on for long; a file half read is kept."""

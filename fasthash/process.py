@@ -108,8 +108,9 @@ class Child:
                 when it is killed: it is left to the kernel.
         """
         for _ in range(2):
-            try:
-                return await asyncio.wait_for(self.process.wait(), within_s)
+            try:  # not by wait_for, which may swallow a cancellation
+                async with asyncio.timeout(within_s):
+                    return await self.process.wait()
             except TimeoutError:
                 self.kill()
         return -signal.SIGKILL

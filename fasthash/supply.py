@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -174,6 +175,16 @@ class Supply:
             finally:
                 self._waiters.discard(waiter)
         return None
+
+    async def change(self, within_s: float) -> None:
+        """Waits until something changes, but no longer than that.
+
+        (Not by `wait_for`: up to Python 3.11 it swallows a cancellation that comes with the change,
+        and whoever is cancelled once is then waited for in vain.)
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.changed.wait()
 
     def wake(self) -> None:
         """Something changed: whoever waits for a unit looks again."""

@@ -614,3 +614,23 @@ def test_stopping_ends_every_wait() -> None:
         assert await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_S) == [None] * 3
 
     asyncio.run(scene())
+
+
+def test_a_cancellation_that_comes_with_a_change_is_none_the_less_one() -> None:
+    """Else a run whose database is lost in that moment waits for its leasing for ever."""
+
+    async def scene() -> None:
+        supply = Supply(workers=1)
+        for ticks in range(4):  # whatever step of the loop it comes at
+            supply.changed.clear()
+            waiting = asyncio.create_task(supply.change(PATIENCE_S))
+            await asyncio.sleep(0)
+            supply.changed.set()
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            if not waiting.done():
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+
+    asyncio.run(scene())
