@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
@@ -34,14 +36,44 @@ DUES = {
 }
 
 
-@pytest.fixture(params=["never", "before", "after"])
-def big(database: Database, request: pytest.FixtureRequest) -> Iterator[tuple[Connection, Catalog]]:
-    """A catalog and a ledger with history, analyzed at some time or other."""
+@pytest.fixture(scope="module", params=["never", "before", "after"])
+def grown(server_dsn: str, ledger_template: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a database with a catalog and a history, analyzed at some time or other."""
+    name = f"grown_{os.getpid()}_{request.param}"
+    with psycopg.connect(server_dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {ledger_template}")
+    dsn = psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
+    grow(Database(dsn, Path("/")), request.param)
+    yield name
+    with psycopg.connect(server_dsn, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(server_dsn: str, grown: str) -> Iterator[Database]:
+    """A copy of it."""
+    name = f"{grown}_copy"
+    with psycopg.connect(server_dsn, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {grown}")
+    yield Database(psycopg.conninfo.make_conninfo(server_dsn, dbname=name), Path("/"))
+    with psycopg.connect(server_dsn, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def big(database: Database) -> Iterator[tuple[Connection, Catalog]]:
+    """A session on it."""
+    with session.connect_once(database.dsn, "plans") as connection:
+        yield connection, find_catalog(connection, CatalogNames())
+
+
+def grow(database: Database, analyzed: str) -> None:
+    """A catalog and a ledger that runs have left much in."""
     database.make_table()
     tables = f"artifacts, {LEDGER}"
     for table in tables.split(", "):
         database.sql(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
-    if request.param == "before":
+    if analyzed == "before":
         database.sql(f"ANALYZE {tables}")
     for statement in (
         "INSERT INTO artifacts SELECT n, 'a', 'p', jsonb_build_object("
@@ -61,10 +93,8 @@ def big(database: Database, request: pytest.FixtureRequest) -> Iterator[tuple[Co
         "CASE WHEN n % 2 = 0 THEN '{{}}'::jsonb END FROM generate_series(1, {n}) n",
     ):
         database.sql(statement.format(n=ROWS))
-    if request.param == "after":
+    if analyzed == "after":
         database.sql(f"ANALYZE {tables}")
-    with session.connect_once(database.dsn, "plans") as connection:
-        yield connection, find_catalog(connection, CatalogNames())
 
 
 def plan(connection: Connection, statement: sql.Composed, values: Any) -> list[str]:
@@ -247,8 +277,11 @@ def test_a_fold_is_one_pass(big: tuple[Connection, Catalog], database: Database)
 
 
 @pytest.mark.parametrize("analyzed", ["never", "before"])
-def test_the_speed_of_a_run_is_added_up_once(database: Database, analyzed: str) -> None:
+def test_the_speed_of_a_run_is_added_up_once(
+    make_database: Callable[[], Database], analyzed: str
+) -> None:
     """Not for each of its samples, of which the statistics may know nothing."""
+    database = make_database()
     if analyzed == "before":
         database.sql("INSERT INTO fasthash.sample VALUES (1, 1, now(), 1, 1)")
         database.sql("ANALYZE fasthash.sample")
