@@ -56,7 +56,11 @@ def held(database: Database, log: Path) -> Iterator[Run]:
 
 
 def expect_hold(database: Database, log: Path, reason: str) -> None:
-    """It says that it holds, and why; then nothing is committed any more."""
+    """It says that it holds, and why; then nothing is committed any more.
+
+    The file that it was kept at is looked for now, if it has not met another one in the meantime.
+    """
+    Path(database.environment["HELD_UNTIL"]).touch()
     until(lambda: "is gone: " in log.read_text(), "it says that it holds")
     assert reason in log.read_text()
 

@@ -151,6 +151,7 @@ def test_while_a_root_is_missing(oracle: Oracle, number: int) -> None:
     process = oracle.database.start(*SLOW)
     oracle.wait_for_rows(30)
     root.rename(root.with_name("elsewhere"))
+    process.let_go()
     for line in process.stderr or ():
         if "holding until it is back" in line:
             break
