@@ -181,8 +181,17 @@ def read_all(database: Database, folder: Path) -> None:
         assert done.returncode in (0, 1, 2, 3), (command, done.stderr)
 
 
-@pytest.mark.parametrize("state", ["interrupted", "failed", "running"])
-@pytest.mark.parametrize("version", VERSIONS)
+# A run of every version goes on; that it does so from every state is asked of the oldest.
+@pytest.mark.parametrize(
+    ("version", "state"),
+    [
+        pytest.param(
+            version, state, marks=() if state == "running" or version == 1 else pytest.mark.long
+        )
+        for version in VERSIONS
+        for state in ("interrupted", "failed", "running")
+    ],
+)
 def test_a_backfill_goes_on(
     make_old: Callable[[int], Database], tmp_path: Path, version: int, state: str
 ) -> None:
