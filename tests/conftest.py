@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -130,11 +131,12 @@ class Database:
     ) -> subprocess.CompletedProcess[str]:
         """Runs the command and checks its exit status (unless `status` is None).
 
-        Those of `here.COMMANDS` are called in this process, if there are no `kwargs` for a new one.
+        Those of `here.COMMANDS` are called in this process, if there are no `kwargs` for a new one but `cwd`.
         """
-        by_process = kwargs or self.prefix or self.by_process
+        by_process = kwargs.keys() - {"cwd"} or self.prefix or self.by_process
         if not by_process and here.is_possible(arguments, self.environment):
-            done = here.call(arguments, self.env())
+            with contextlib.chdir(kwargs.get("cwd", ".")):
+                done = here.call(arguments, self.env())
         else:
             done = subprocess.run(
                 self.command(*arguments),
@@ -191,7 +193,7 @@ class Database:
         return process
 
     def hold(self, name: str) -> None:
-        """Has runs with the resolver `site_resolvers:slow` stay at a file until they are let go.
+        """Has runs with the resolver `site_resolvers:slow` stay at files until they are let go.
 
         It should be the last of the catalog: then such a run is not over before a test has done
         to it what it wants to, and whatever comes before is done meanwhile.

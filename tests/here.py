@@ -1,32 +1,37 @@
 """Commands called in the test's own process: a third of a second less each than starting one.
 
-What is tested of a command is what it says, leaves in the database, and exits with. How a process
-of it starts and ends is tested where that matters: every run and scrub is a process, and so is
-every command in test_output, test_colours, test_packaging and the like. FASTHASH_TEST_PROCESSES=1
-makes each command a process again.
+What is tested of a command is what it says, leaves in the database, and exits with; the workers and
+the writer of a run are processes all the same. How a process of a command starts and ends is tested
+where that matters: whatever is started (`Database.start`), killed or sent a signal is a process,
+and so is every command in test_output, test_colours, test_packaging and the like.
+FASTHASH_TEST_PROCESSES=1 makes each command a process again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import logging
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from unittest import mock
 
 from fasthash import cli, logs
 
-# Not those that work in processes of their own and are told by signals.
+# Not those that are told by signals alone.
 COMMANDS = {
     "compare", "completion", "config", "doctor", "drift", "duplicates", "grants", "init", "journal",
     "manifest", "rate", "register", "report", "residual", "revert", "status", "summary",
 }  # fmt: skip
-# What only a new interpreter or dynamic loader looks at; PYTHONPATH is for workers alone.
+RUNS = {"run", "scrub"}
+# What only a new interpreter or dynamic loader looks at; PYTHONPATH is for workers alone, but for
+# what the hooks in it change in a run.
 _OF_A_PROCESS = ("LD_", "MALLOC_", "PYTHON")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
@@ -38,9 +43,13 @@ def is_possible(arguments: tuple[str, ...], environment: dict[str, str]) -> bool
         arguments: of fasthash.
         environment: what the test sets for it.
     """
-    if "FASTHASH_TEST_PROCESSES" in os.environ or not arguments or arguments[0] not in COMMANDS:
+    if "FASTHASH_TEST_PROCESSES" in os.environ or not arguments:
         return False
-    return not any(name.startswith(_OF_A_PROCESS) and name != "PYTHONPATH" for name in environment)
+    if arguments[0] in RUNS:
+        return not any(name.startswith((*_OF_A_PROCESS, "TEST_")) for name in environment)
+    return arguments[0] in COMMANDS and not any(
+        name.startswith(_OF_A_PROCESS) and name != "PYTHONPATH" for name in environment
+    )
 
 
 def call(
@@ -52,19 +61,40 @@ def call(
         arguments: of fasthash.
         environment: the whole of it.
     """
-    out = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
-    err = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", newline="")
     status = 0
     # The width is asked of the terminal that the tests run in otherwise.
-    with _kept(), mock.patch.dict(os.environ, {"COLUMNS": "80", **environment}, clear=True):
-        with mock.patch.object(sys, "stdout", out), mock.patch.object(sys, "stderr", err):
-            try:
-                cli.main(list(arguments))
-            except SystemExit as end:
-                assert end.code is None or isinstance(end.code, int)
-                status = end.code or 0
-        texts = [_text(stream) for stream in (out, err)]
+    with (
+        _kept(),
+        mock.patch.dict(os.environ, {"COLUMNS": "80", **environment}, clear=True),
+        _written_to("stdout") as out,
+        _written_to("stderr") as err,
+    ):
+        try:
+            cli.main(list(arguments))
+        except SystemExit as end:
+            assert end.code is None or isinstance(end.code, int)
+            status = end.code or 0
+        texts = [_text(file) for file in (out, err)]
     return subprocess.CompletedProcess(list(arguments), status, *texts)
+
+
+@contextlib.contextmanager
+def _written_to(name: str) -> Iterator[io.FileIO]:
+    """A file that has what this process, and those that it starts, write to a standard stream."""
+    number = {"stdout": 1, "stderr": 2}[name]
+    errors = {"stdout": "strict", "stderr": "backslashreplace"}[name]
+    before = os.dup(number)
+    try:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)  # several write
+            os.dup2(file.fileno(), number)
+            raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
+            stream = io.TextIOWrapper(raw, "utf-8", errors, newline="")
+            with stream, mock.patch.object(sys, name, stream):
+                yield file
+    finally:
+        os.dup2(before, number)
+        os.close(before)
 
 
 @contextlib.contextmanager
@@ -84,8 +114,8 @@ def _kept() -> Iterator[None]:
         logs.unbind()
 
 
-def _text(stream: io.TextIOWrapper) -> str:
-    stream.flush()
-    written = stream.buffer
-    assert isinstance(written, io.BytesIO)
-    return written.getvalue().decode()
+def _text(file: io.FileIO) -> str:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    file.seek(0)
+    return file.read().decode()

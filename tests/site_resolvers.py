@@ -12,11 +12,12 @@ from fasthash import shortage
 
 
 def slow(text: str) -> str:
-    """Takes SLOW_S seconds a file, and HELD_FILE is not found before the file HELD_UNTIL is there.
+    """Takes SLOW_S seconds a file, and those in HELD_FILE are not found before HELD_UNTIL is there.
 
     So a run is caught in the middle, however long it takes to catch it.
     """
-    while text == os.environ.get("HELD_FILE") and not os.path.exists(os.environ["HELD_UNTIL"]):
+    held = os.environ.get("HELD_FILE", "").split()
+    while text in held and not os.path.exists(os.environ["HELD_UNTIL"]):
         time.sleep(0.01)
     time.sleep(float(os.environ.get("SLOW_S", "0.002")))
     return text

@@ -318,6 +318,16 @@ FROM fasthash.run r
 WHERE r.catalog = %(catalog)s AND r.run_id <> %(run_id)s AND r.unfolded_since IS NOT NULL
 ORDER BY r.run_id
 
+-- name: no_waiting
+-- For the rest of a transaction: what somebody else has locked is left to them.
+SELECT set_config('lock_timeout', '1s', true)
+
+-- name: summarize_journal
+-- Only an owner may; blocks that the index knows already cost nothing.
+SELECT brin_summarize_new_values(to_regclass('fasthash.journal_by_place'))
+WHERE (SELECT pg_has_role(t.relowner, 'USAGE')
+       FROM pg_class t WHERE t.oid = 'fasthash.journal'::regclass)
+
 -- name: fold_journal
 -- What a run has journaled: from where it was written fast to where it is looked up. Of several
 -- entries of a row the last one counts.

@@ -30,6 +30,8 @@ def backends(oracle: Oracle, purpose: str) -> list[int]:
 
 @pytest.mark.parametrize("kinds", [("worker",), ("writer",), ("worker", "worker", "writer")])
 def test_a_helper_is_replaced_and_the_run_goes_on(oracle: Oracle, kinds: tuple[str, ...]) -> None:
+    # Of two types the last files are held: so there is work for two workers, however late it is.
+    oracle.database.hold("f597 f598")
     process = oracle.database.start(*SLOW)
     oracle.wait_for_rows(30)
     victims = {kind: oracle.pids(kind)[: kinds.count(kind)] for kind in set(kinds)}
@@ -38,7 +40,7 @@ def test_a_helper_is_replaced_and_the_run_goes_on(oracle: Oracle, kinds: tuple[s
     for kind, pids in victims.items():
         whole = 2 if kind == "worker" else 1
         until(
-            lambda k=kind, n=whole, p=pids: len(set(oracle.pids(k)) - set(p)) == n,
+            lambda k=kind, n=whole, p=pids: len(set(oracle.pids(k)) - set(p)) >= n,
             f"the dead {kind} is replaced",
         )
     summary, err = ends(process, 1)

@@ -274,6 +274,23 @@ def test_a_fold_is_one_pass(big: tuple[Connection, Catalog], database: Database)
         assert states.fold_journals(connection, catalog, 1, 7) == ROWS
         assert states.fold_journals(connection, catalog, 1, 7) == 0, "once for each entry"
     assert not any("Nested Loop" in line for line in lines), lines
+    assert "journal" not in scanned(lines), lines
+    left = database.sql("SELECT brin_summarize_new_values('fasthash.journal_by_place') AS blocks")
+    assert left == [{"blocks": 0}], "a look-up reads what the index does not know"
+
+
+def test_a_locked_journal_is_folded_all_the_same(
+    big: tuple[Connection, Catalog], database: Database
+) -> None:
+    """A VACUUM of it takes hours: it summarizes the index itself."""
+    connection, catalog = big
+    database.sql(
+        "INSERT INTO fasthash.run (run_id, catalog, kind, options, host, state) "
+        "OVERRIDING SYSTEM VALUE VALUES (6, 'public.artifacts', 'backfill', '{}', 'h', 'complete')"
+    )
+    with database.connect() as other, other.transaction():
+        other.execute("LOCK TABLE fasthash.journal IN SHARE UPDATE EXCLUSIVE MODE")
+        assert states.fold_journals(connection, catalog, 1, 7) == ROWS
 
 
 @pytest.mark.parametrize("analyzed", ["never", "before"])
