@@ -131,7 +131,8 @@ class Database:
     ) -> subprocess.CompletedProcess[str]:
         """Runs the command and checks its exit status (unless `status` is None).
 
-        Those of `here.COMMANDS` are called in this process, if there are no `kwargs` for a new one but `cwd`.
+        Those of `here.COMMANDS` are called in this process, if there are no `kwargs` for a new one
+        but `cwd`.
         """
         by_process = kwargs.keys() - {"cwd"} or self.prefix or self.by_process
         if not by_process and here.is_possible(arguments, self.environment):
