@@ -8,9 +8,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	@$(BIN)/fasthash demo
 
-# Several at once: most of them wait for something. In order: the long files come first.
+# Several at once: most of them wait for something.
 test: $(READY)
-	$(BIN)/python -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 6 --dist loadgroup
 
 # What tests are skipped for otherwise: installed where that takes nothing but apt, root and a
 # network; elsewhere it says what is missing. It never fails.

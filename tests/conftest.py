@@ -44,6 +44,16 @@ FASTHASH = str(Path(sys.executable).with_name("fasthash"))
 _numbers = itertools.count(1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what is made once a file stay together; any other goes to who is free."""
+    for item in items:
+        defined = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009
+        shares = any(last.scope in ("module", "class") for *_, last in defined)
+        if shares or "unit" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The last line of a run says what was skipped, and what those tests want."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")

@@ -9,6 +9,7 @@ FASTHASH_TEST_PROCESSES=1 makes each command a process again.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import io
@@ -46,7 +47,8 @@ def is_possible(arguments: tuple[str, ...], environment: dict[str, str]) -> bool
     if "FASTHASH_TEST_PROCESSES" in os.environ or not arguments:
         return False
     if arguments[0] in RUNS:
-        return not any(name.startswith((*_OF_A_PROCESS, "TEST_")) for name in environment)
+        changed = any(name.startswith((*_OF_A_PROCESS, "TEST_")) for name in environment)
+        return not changed and not _has_loop()  # as a browser's driver leaves one
     return arguments[0] in COMMANDS and not any(
         name.startswith(_OF_A_PROCESS) and name != "PYTHONPATH" for name in environment
     )
@@ -95,6 +97,14 @@ def _written_to(name: str) -> Iterator[io.FileIO]:
     finally:
         os.dup2(before, number)
         os.close(before)
+
+
+def _has_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
