@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -94,6 +95,28 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.dsn
 
 
+# Of statements by DSN and thread: what waits for something asks a hundred times, and a session for
+# each question took half of the suite's time.
+_sessions: dict[tuple[str, int], psycopg.Connection[dict[str, Any]]] = {}
+
+
+@pytest.fixture(autouse=True)
+def _no_session_outlives_its_test() -> Iterator[None]:
+    yield
+    while _sessions:
+        _sessions.popitem()[1].close()
+
+
+def _answers(session: psycopg.Connection[dict[str, Any]]) -> bool:
+    """Whether the server, or a proxy, has not hung up."""
+    try:
+        session.execute("")
+    except psycopg.Error:
+        session.close()
+        return False
+    return True
+
+
 class Run(subprocess.Popen[str]):
     """A run or scrub that was started; it may be held at a file (see `Database.hold`)."""
 
@@ -121,11 +144,15 @@ class Database:
         return psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row)
 
     def sql(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Runs one statement and returns its rows."""
-        with self.connect() as connection:
-            named = parameters[0] if parameters and isinstance(parameters[0], dict) else None
-            cursor = connection.execute(statement, named or parameters or None)
-            return cursor.fetchall() if cursor.description else []
+        """Runs one statement in the thread's session and returns its rows."""
+        named = parameters[0] if parameters and isinstance(parameters[0], dict) else None
+        key = (self.dsn, threading.get_ident())
+        session = _sessions.get(key)
+        if session is None or not _answers(session):
+            session = _sessions[key] = self.connect()
+            session.prepare_threshold = None  # what is prepared breaks when a table changes
+        cursor = session.execute(statement, named or parameters or None)
+        return cursor.fetchall() if cursor.description else []
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a fasthash command."""
@@ -285,17 +312,23 @@ def ledger_template(server_dsn: str, tmp_path_factory: pytest.TempPathFactory) -
         admin.execute(f"DROP DATABASE {name}")
 
 
+@pytest.fixture(scope="session")
+def admin(server_dsn: str) -> Iterator[psycopg.Connection]:
+    """A session of the test server's maintenance database."""
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
 def make_database(
-    server_dsn: str, ledger_template: str, tmp_path: Path
+    admin: psycopg.Connection, server_dsn: str, ledger_template: str, tmp_path: Path
 ) -> Iterator[Callable[[], Database]]:
     """Makes databases, each with the ledger and an empty root; they go with the test."""
     made: list[str] = []
 
     def make() -> Database:
         name = f"test_{os.getpid()}_{next(_numbers)}"
-        with psycopg.connect(server_dsn, autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name} TEMPLATE {ledger_template}")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {ledger_template}")
         made.append(name)
         dsn = psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
         root = tmp_path / name
@@ -303,9 +336,8 @@ def make_database(
         return Database(dsn, root)
 
     yield make
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        for name in made:
-            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    for name in made:
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture
