@@ -100,11 +100,16 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 _sessions: dict[tuple[str, int], psycopg.Connection[dict[str, Any]]] = {}
 
 
+def close_sessions() -> None:
+    """Leaves all databases alone, so that they can be copied."""
+    while _sessions:
+        _sessions.popitem()[1].close()
+
+
 @pytest.fixture(autouse=True)
 def _no_session_outlives_its_test() -> Iterator[None]:
     yield
-    while _sessions:
-        _sessions.popitem()[1].close()
+    close_sessions()
 
 
 def _answers(session: psycopg.Connection[dict[str, Any]]) -> bool:

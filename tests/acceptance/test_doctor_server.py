@@ -90,9 +90,14 @@ def test_a_prepared_transaction(catalog: Database) -> None:
 def test_an_archiver_that_fails(server: PgServer, catalog: Database) -> None:
     configure(server, archive_command="/bin/false")
     catalog.sql("SELECT pg_reload_conf()")
-    catalog.sql("CREATE TABLE w (); SELECT pg_switch_wal()")
     failing = "SELECT 1 FROM pg_stat_archiver WHERE last_failed_time > last_archived_time"
-    until(lambda: catalog.sql(failing), "it fails")
+
+    def has_failed() -> bool:
+        """The archiver may take a segment before it reads the configuration again."""
+        catalog.sql("SELECT pg_logical_emit_message(true, '', ''), pg_switch_wal(), pg_sleep(0.5)")
+        return bool(catalog.sql(failing))
+
+    until(has_failed, "it fails")
     ill = only(examine(catalog), "database.archiver")
     ill["remedy"] = ill["remedy"].replace("'..'", "'/bin/true'")
     mend(catalog, ill)

@@ -66,11 +66,10 @@ def test_what_is_in_them(built: Path) -> None:
 def test_the_wheel_alone_in_an_empty_environment(built: Path, tmp_path: Path) -> None:
     """Registers, hashes and reports, with the server and the pages that its extras bring."""
     (wheel,) = built.glob("*.whl")
-    call(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
+    call(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
-    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-           "--no-compile")  # fmt: skip
-    call(*pip, f"{wheel}[embedded,report]", cwd=tmp_path)
+    pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
+    call(*pip, "install", "--quiet", "--no-compile", f"{wheel}[embedded,report]", cwd=tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a").write_text("content")
     home = {"FASTHASH_DATA_DIR": str(tmp_path / "home")}

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import Database, check_sums, sha256
+from conftest import Database, check_sums, close_sessions, sha256
 from oracle import until
 from test_resume import summary_of
 from test_scrub import drifts, fill, rot
@@ -93,6 +93,7 @@ def old_style(
     assert old_scrub(database, status=1) == 3
     assert old_scrub(database) == 4
     assert entries(database) == {1: 40, 2: 40, 3: 40, 4: 40}
+    close_sessions()
     yield database
     with psycopg.connect(server_dsn, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -51,8 +51,8 @@ def test_a_read_only_database(database: Database) -> None:
     before = reports(database)
     name = database.sql("SELECT current_database() AS name")[0]["name"]
     database.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        database.sql("DELETE FROM artifacts")
+    with database.connect() as new, pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        new.execute("DELETE FROM artifacts")
     assert reports(database) == before
     for arguments in writers(database):
         assert database.fasthash(*arguments, status=4).stderr == READ_ONLY

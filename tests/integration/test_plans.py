@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import psycopg
 import pytest
-from conftest import Database
+from conftest import Database, close_sessions
 from psycopg import sql
 
 from fasthash.config import CatalogNames
@@ -44,6 +44,7 @@ def grown(server_dsn: str, ledger_template: str, request: pytest.FixtureRequest)
         admin.execute(f"CREATE DATABASE {name} TEMPLATE {ledger_template}")
     dsn = psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
     grow(Database(dsn, Path("/")), request.param)
+    close_sessions()
     yield name
     with psycopg.connect(server_dsn, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
