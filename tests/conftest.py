@@ -324,25 +324,77 @@ def admin(server_dsn: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+class Databases:
+    """Makes databases with the ledger and an empty root, which go with the test."""
+
+    def __init__(self, admin: psycopg.Connection, server_dsn: str, template: str) -> None:
+        self.admin = admin
+        self.server_dsn = server_dsn
+        self.template = template
+        self.names: list[str] = []
+
+    def make(self, root: Path | None, folder: Path, template: str = "") -> Database:
+        """A database, a copy of another one, with its own root in a folder if it is given none."""
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        self.admin.execute(f"CREATE DATABASE {name} TEMPLATE {template or self.template}")
+        self.names.append(name)
+        if root is None:
+            root = folder / name
+            root.mkdir()
+        return Database(psycopg.conninfo.make_conninfo(self.server_dsn, dbname=name), root)
+
+    def drop(self) -> None:
+        """Those that were made."""
+        for name in self.names:
+            self.admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def make_database(
     admin: psycopg.Connection, server_dsn: str, ledger_template: str, tmp_path: Path
 ) -> Iterator[Callable[[], Database]]:
     """Makes databases, each with the ledger and an empty root; they go with the test."""
-    made: list[str] = []
+    made = Databases(admin, server_dsn, ledger_template)
+    yield lambda: made.make(None, tmp_path)
+    made.drop()
 
-    def make() -> Database:
-        name = f"test_{os.getpid()}_{next(_numbers)}"
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {ledger_template}")
-        made.append(name)
-        dsn = psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
-        root = tmp_path / name
-        root.mkdir()
-        return Database(dsn, root)
 
-    yield make
-    for name in made:
-        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+@pytest.fixture(scope="session")
+def _prepared(
+    admin: psycopg.Connection, server_dsn: str, ledger_template: str
+) -> Iterator[tuple[Databases, dict[Callable[[Database], None], Database]]]:
+    made = Databases(admin, server_dsn, ledger_template)
+    yield made, {}
+    made.drop()
+
+
+@pytest.fixture
+def copy_of(
+    _prepared: tuple[Databases, dict[Callable[[Database], None], Database]],
+    admin: psycopg.Connection,
+    server_dsn: str,
+    ledger_template: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[Callable[[Database], None]], Database]]:
+    """Makes copies of a database that a function has prepared, once, over the very same files.
+
+    For tests that change none of them.
+    """
+    databases, known = _prepared
+    made = Databases(admin, server_dsn, ledger_template)
+
+    def copy(prepare: Callable[[Database], None]) -> Database:
+        if prepare not in known:
+            known[prepare] = databases.make(None, tmp_path_factory.mktemp("prepared"))
+            prepare(known[prepare])
+            close_sessions()
+        source = known[prepare]
+        name = str(psycopg.conninfo.conninfo_to_dict(source.dsn)["dbname"])
+        return made.make(source.root, tmp_path, template=name)
+
+    yield copy
+    made.drop()
 
 
 @pytest.fixture

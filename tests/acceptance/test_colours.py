@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -44,14 +45,17 @@ class Screen:
         return piped
 
 
-@pytest.fixture
-def drifted(database: Database) -> Database:
+def prepare(database: Database) -> None:
     """A catalog in which a run found a drift."""
     database.make_table()
     (database.root / "a").write_text("a")
     database.add(1, "a", {"file_sha256": "0" * 64})
     database.run(status=1)
-    return database
+
+
+@pytest.fixture
+def drifted(copy_of: Callable[[Callable[[Database], None]], Database]) -> Database:
+    return copy_of(prepare)
 
 
 def environment(database: Database, **more: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,15 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture
-def catalog(database: Database) -> Database:
+def prepare(database: Database) -> None:
     """A catalog of one row, in a table that `register` can add to."""
     (database.root / "f").write_text("x")
     database.fasthash("register", str(database.root))
-    return database
+
+
+@pytest.fixture
+def catalog(copy_of: Callable[[Callable[[Database], None]], Database]) -> Database:
+    return copy_of(prepare)
 
 
 def write_to(

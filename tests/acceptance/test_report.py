@@ -57,8 +57,7 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-@pytest.fixture
-def everything(database: Database) -> Database:
+def prepare(database: Database) -> None:
     """A catalog with something of everything: drift, rot, duplicates, odd names and odd rows."""
     database.make_table("text")
     for n in range(12):
@@ -90,7 +89,11 @@ def everything(database: Database) -> Database:
             "UPDATE artifacts SET metadata = metadata || %s::jsonb WHERE id = %s",
             json.dumps({"file_sha256_computed_at": marker}), row,
         )  # fmt: skip
-    return database
+
+
+@pytest.fixture
+def everything(copy_of: Callable[[Callable[[Database], None]], Database]) -> Database:
+    return copy_of(prepare)
 
 
 def page_of(database: Database, *arguments: str) -> str:

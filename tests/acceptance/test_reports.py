@@ -46,8 +46,7 @@ CONTROLS = {chr(c) for c in (*range(32), *range(127, 160), 0x202E)} - {"\n"}
 ZEROS = "0" * 64
 
 
-@pytest.fixture
-def hostile(database: Database) -> Database:
+def prepare(database: Database) -> None:
     """A run with drift, files that are missing and no files, under names of every kind."""
     database.make_table("text")
     for n, name in enumerate(HOSTILE):
@@ -60,7 +59,11 @@ def hostile(database: Database) -> Database:
     database.add("fifo", "fifo")
     database.add("outside\x1b[0m", "/etc/passwd")
     database.run("--workers", "1", status=1)  # so that drifts are found in the order of the rows
-    return database
+
+
+@pytest.fixture
+def hostile(copy_of: Callable[[Callable[[Database], None]], Database]) -> Database:
+    return copy_of(prepare)
 
 
 def text(database: Database, *arguments: str) -> str:
