@@ -66,11 +66,11 @@ def fold_journals(connection: Connection, catalog: Catalog, catalog_no: int, run
 
 
 def summarize_journal(connection: Connection) -> None:
-    """Has the journal's BRIN index know every block, as autovacuum does where it is on and keeps up.
+    """Has the journal's BRIN index know every block, as autovacuum does if it is on and keeps up.
 
     A look-up reads each block that the index does not know: two seconds for a million entries.
-    Nothing is done for a role that does not own the journal, or while a VACUUM, which does the same,
-    has it locked.
+    Nothing is done for a role that does not own the journal, or while a VACUUM, which does the
+    same, has it locked.
     """
     with contextlib.suppress(LockNotAvailable), transaction(connection):
         connection.execute(query("lease", "no_waiting"))
