@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +31,25 @@ def older_binaries() -> Path | None:
     return found[0].parent if found else None
 
 
+@functools.cache
+def _initialised(binaries: Path) -> Path:
+    """What initdb makes, once a process: copying it takes a tenth as long."""
+    folder = Path(tempfile.mkdtemp(prefix="initdb-"))
+    atexit.register(shutil.rmtree, folder)
+    prefix = postgres.unprivileged()
+    if prefix:
+        os.chown(folder, 65534, 65534)
+    options = ("-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
+    subprocess.run(
+        [*prefix, str(binaries / "initdb"), "-D", str(folder / "data"), *options],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+    return folder / "data"
+
+
 class PgServer:
     """One server in one directory, on a socket only."""
 
@@ -36,11 +59,9 @@ class PgServer:
         self.binaries = binaries
         self.prefix = postgres.unprivileged()
         home.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-a", _initialised(binaries), self.data], check=True)
         if self.prefix:
             os.chown(home, 65534, 65534)
-        self._run(
-            "initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"
-        )
 
     @property
     def dsn(self) -> str:

@@ -17,7 +17,7 @@ import pytest
 from conftest import Database, sha256sum
 
 MARKER = "2026-01-02T03:04:05.000006Z"
-ROWS = 5_000
+ROWS = 2_000
 
 
 def real_files(count: int) -> list[Path]:
