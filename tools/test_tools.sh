@@ -2,14 +2,16 @@
 # Installs what tests are skipped for otherwise, where that can be done: as root, on Debian or its
 # like, with a network. Never fails: what is still missing is said, and its tests are skipped.
 set -u
+PATH=$PATH:/usr/sbin
 
 # A command and the package it comes from, for what tests want: a browser for the report's page,
-# shells for completions, other makers and readers of manifests, an older server.
+# shells for completions, other makers and readers of manifests, a pooler, an older server.
 WANTED='
 chromium chromium
 zsh zsh
 fish fish
 hashdeep hashdeep
+pgbouncer pgbouncer
 shasum perl
 b3sum b3sum
 mandoc mandoc
@@ -32,6 +34,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
+export RUNLEVEL=1 # services that come along are not started: the tests start their own
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 quietly() {
