@@ -334,6 +334,7 @@ def main() -> None:
     night_folder = options.folder / f"small-{NIGHT_FILES}"
     facts = measured_before() if options.only else {}
     facts |= {"rows": options.rows, "history": options.history}
+    options.folder.mkdir(parents=True, exist_ok=True)
     with own_server(options.folder) as server:
         if set(parts) - {"nights"}:
             print(f"{options.rows:,} rows, {options.history:,} entries", flush=True)
