@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from fasthash import logs, parts
-from fasthash.config import NO_TYPE, Settings
+from fasthash.config import Settings
 from fasthash.controls import Controls
 from fasthash.coordinator import Finished
 from fasthash.desk import Desk
@@ -36,7 +36,7 @@ from fasthash.pool import Pool
 from fasthash.progress import Position, Progress
 from fasthash.seat import find_due, worker_setup
 from fasthash.store import catalog as catalogs
-from fasthash.store import rows, schema
+from fasthash.store import ranges, rows, schema
 from fasthash.store.catalog import Catalog
 from fasthash.store.due import Due
 from fasthash.store.session import UNHURRIED, Connection, Session
@@ -132,6 +132,7 @@ class DryRun:
 
     async def _feed(self, started_at: datetime) -> None:
         self.due = await self.desk.call(self._find_due, started_at)
+        await self._count_rows_without_id()
         number = 0
         async for leased in self._ranges():
             while self.supply.queued_rows > 2 * self.settings.range_rows:
@@ -141,7 +142,7 @@ class DryRun:
             number += 1
             self._types[number] = leased.artifact_type
             tasks = await self.desk.call(
-                rows.read_range, self.catalog, self.due, leased, with_segments=False
+                ranges.read_range, self.catalog, self.due, leased, with_segments=False
             )
             self.supply.add(replace(leased, range_no=number), tasks)
         self.supply.running_out = True
@@ -149,6 +150,12 @@ class DryRun:
             self.supply.finished()
             await asyncio.sleep(POLL_S / 10)
         self.supply.close()
+
+    async def _count_rows_without_id(self) -> None:
+        n = await self.desk.call(rows.count_rows_without_id, self.catalog, self.settings.types)
+        if n and not self.due.is_scrub:
+            self.by_type[None] += Counts(failed=n)
+            self.residual[Verdict.UNREADABLE_ROW] += n
 
     def _find_due(self, connection: Connection, started_at: datetime) -> Due:
         if not schema.is_readable(connection):
@@ -160,10 +167,8 @@ class DryRun:
     async def _ranges(self) -> AsyncIterator[LeasedRange]:
         """The catalog in planning order, up to the limit."""
         left = self.settings.limit
-        wanted = self.settings.types
-        for artifact_type in await self.desk.call(catalogs.read_types, self.catalog):
-            if wanted and (NO_TYPE if artifact_type is None else artifact_type) not in wanted:
-                continue
+        types = await self.desk.call(catalogs.read_types, self.catalog, self.settings.types)
+        for artifact_type in types:
             after_id = None
             while left is None or left > 0:
                 most = self.settings.range_rows

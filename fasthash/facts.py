@@ -237,6 +237,8 @@ class RowFacts:
     future: int
     odd_metadata: int
     metadata_bytes: float  # on average, as stored
+    unreadable: int = 0  # that the database cannot give
+    nameless: int = 0  # without an id
 
 
 @dataclass(frozen=True, slots=True)

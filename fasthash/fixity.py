@@ -33,6 +33,7 @@ class Verdict(StrEnum):
     OUTSIDE_ROOT = "outside_root"
     NOT_REGULAR = "not_regular"
     BAD_METADATA = "bad_metadata"
+    UNREADABLE_ROW = "unreadable_row"  # the database cannot give the row
     WRITE_REFUSED = "write_refused"  # found by the writer: the database refuses this row
 
 

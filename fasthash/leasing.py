@@ -13,7 +13,7 @@ from fasthash.fixity import LeasedRange, Task, Verdict
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, Silence, ranges_wanted, rows_to_keep
 from fasthash.manners import Manners
 from fasthash.seat import Seat
-from fasthash.store import leases, planning, rows, runs
+from fasthash.store import leases, planning, ranges, runs
 from fasthash.store.session import Connection
 from fasthash.store.transactions import patient
 from fasthash.supply import Supply
@@ -159,7 +159,7 @@ class Leasing:
 
         def read(connection: Connection) -> list[Task]:
             with patient(connection):  # a catalog without an index over type and id
-                return rows.read_range(
+                return ranges.read_range(
                     connection, seat.catalog, seat.due, leased, with_segments=with_segments
                 )
 

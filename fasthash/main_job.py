@@ -72,6 +72,7 @@ def check(settings: Settings) -> tuple[Catalog, list[Root]]:
                 preflight.check_ledger(connection)
             if writing:
                 preflight.hint_at_indexes(connection, catalog)
+                preflight.hint_at_children(catalog)
             if settings.courtesy.most_replication_lag_s:
                 strain.check_visible(connection)
             preflight.check_types(connection, catalog, settings.types)

@@ -403,6 +403,41 @@ def database(make_database: Callable[[], Database]) -> Database:
     return make_database()
 
 
+@pytest.fixture(scope="session")
+def older_databases(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], Databases]]:
+    """Makers of databases with the ledger on Debian's server: older, with ICU and citext."""
+    from pgserver import PgServer, older_binaries
+
+    binaries = older_binaries()
+    if binaries is None:
+        pytest.skip("wants Debian's PostgreSQL (postgresql-15)")
+    server = PgServer(tmp_path_factory.mktemp("older") / "pg", binaries)
+    server.start()
+    dsn = psycopg.conninfo.make_conninfo(server.dsn, dbname="template")
+    with psycopg.connect(server.dsn, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE template")
+        Database(dsn, tmp_path_factory.mktemp("template")).fasthash("init")
+        yield lambda: Databases(admin, server.dsn, "template")
+    server.stop("immediate")
+
+
+@pytest.fixture
+def older_database(older_databases: Callable[[], Databases], tmp_path: Path) -> Iterator[Database]:
+    """One database with the ledger and an empty root on it."""
+    made = older_databases()
+    yield made.make(None, tmp_path)
+    made.drop()
+
+
+@pytest.fixture(params=["database", "older_database"])
+def each_database(request: pytest.FixtureRequest) -> Database:
+    """One on the newest server, and one on the older."""
+    found: Database = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PgServer]:
     """A server that the tests of one file may stop, crash and restart."""

@@ -19,6 +19,7 @@ from fasthash.cli.options import (
     database_options,
     json_option,
     option,
+    set_up_logs,
 )
 from fasthash.cli.reports import ledger, run_argument, table_option
 from fasthash.config import CatalogNames
@@ -71,6 +72,7 @@ def report_command(
     from fasthash.store import facts as stored  # noqa: PLC0415
     from fasthash.store import reports  # noqa: PLC0415
 
+    set_up_logs({})
     if not as_json:
         render.require_extra()
     names = CatalogNames(

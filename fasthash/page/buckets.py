@@ -21,9 +21,7 @@ AGES: tuple[tuple[timedelta | None, str, str], ...] = (
     (None, "older", "longer ago"),
 )
 FUTURE = ("future", "in the future (a wrong clock)")
-NO_TIME = ("no_time", "marker is no time")
 NEVER = ("never", "never")
-_NO_TIME_AGE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ class AgeBucket:
     @property
     def is_dated(self) -> bool:
         """Whether it has a time of the past."""
-        return self.name not in (FUTURE[0], NO_TIME[0], NEVER[0])
+        return self.name not in (FUTURE[0], NEVER[0])
 
     def as_json(self) -> dict[str, Any]:
         """`verified` names the bucket."""
@@ -86,11 +84,11 @@ def age_limits(now: datetime) -> list[str]:
 
 
 def ages(counted: Iterable[tuple[int | None, int]]) -> list[AgeBucket]:
-    """Buckets, the newest first; those for what is odd only where there is something in them.
+    """Buckets, the newest first; the one for the future only where there is something in it.
 
     Args:
         counted: how many of `age_limits` a marker is not before, and how many rows. No marker is
-            None, and one that is no time -1.
+            None.
     """
     rows: dict[int | None, int] = {}
     for age, n in counted:
@@ -99,9 +97,8 @@ def ages(counted: Iterable[tuple[int | None, int]]) -> list[AgeBucket]:
     found = [
         AgeBucket(name, words, rows.get(oldest - n, 0)) for n, (_, name, words) in enumerate(AGES)
     ]
-    for age, (name, words) in ((len(AGES), FUTURE), (_NO_TIME_AGE, NO_TIME)):
-        if rows.get(age):
-            found.append(AgeBucket(name, words, rows[age]))
+    if rows.get(len(AGES)):
+        found.append(AgeBucket(*FUTURE, rows[len(AGES)]))
     return [*found, AgeBucket(*NEVER, rows.get(None, 0))]
 
 

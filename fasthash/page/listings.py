@@ -229,5 +229,6 @@ MEANINGS = {
     "outside_root": "the path leads out of the folders that files may lie in",
     "not_regular": "a folder, pipe or device, not a file",
     "bad_metadata": "the row's metadata is no JSON object, so nothing can be recorded",
+    "unreadable_row": "the database cannot give the row, or it has no id",
     "write_refused": "the database refuses to change the row",
 }

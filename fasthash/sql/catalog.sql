@@ -1,9 +1,12 @@
 -- name: types_by_scan
--- The distinct types of rows that have a path, NULL last.
-SELECT DISTINCT a.{type}::text AS artifact_type
-FROM {catalog} a
-WHERE a.{path} IS NOT NULL
-ORDER BY 1 NULLS LAST
+-- The distinct types of rows that have a path, NULL last: distinct as their own type has it, which
+-- may take texts for equal that are not the same.
+SELECT t.artifact_type
+FROM (SELECT min(a.{type}::text COLLATE "C") AS artifact_type
+      FROM {catalog} a
+      WHERE a.{path} IS NOT NULL {of_types}
+      GROUP BY a.{type}) t
+ORDER BY t.artifact_type NULLS LAST
 
 -- name: types_by_index
 -- The same by one index probe a type: for catalogs with an index that begins with the type.
@@ -13,13 +16,15 @@ WITH RECURSIVE types AS (
     SELECT (SELECT a.{type} FROM {catalog} a WHERE a.{type} > types.t ORDER BY a.{type} LIMIT 1)
     FROM types WHERE types.t IS NOT NULL
 )
-SELECT types.t::text AS artifact_type FROM types WHERE types.t IS NOT NULL
+SELECT a.{type}::text AS artifact_type
+FROM (SELECT types.t AS {type} FROM types) a
+WHERE a.{type} IS NOT NULL {of_types}
 UNION ALL
-SELECT NULL WHERE EXISTS (SELECT FROM {catalog} a WHERE a.{type} IS NULL)
+SELECT NULL WHERE EXISTS (SELECT FROM {catalog} a WHERE a.{type} IS NULL {of_types})
 
 -- name: of_type
 -- Fragment: rows of one type. The cast makes the comparison use the column's own index.
-a.{type} = %(artifact_type)s::text::{type_type}
+a.{type} = %(artifact_type)s{as_type}
 
 -- name: of_no_type
 -- Fragment: rows whose type is NULL, which no comparison ever selects.
@@ -27,16 +32,11 @@ a.{type} IS NULL
 
 -- name: past
 -- Fragment: rows behind an id.
-AND a.{id} > %(after_id)s::text::{id_type}
-
--- name: marker
--- Fragment: the marker, compared byte by byte: ISO 8601 in UTC sorts as the times do. (Of a marker
--- with another offset the order is wrong by that offset, which is at most 14 hours.)
-(a.{metadata} ->> 'file_sha256_computed_at') COLLATE "C"
+AND a.{id} > %(after_id)s{as_id}
 
 -- name: due_unmarked
 -- Fragment: rows that a backfill is for.
-AND (a.{metadata} ->> 'file_sha256_computed_at') IS NULL
+AND nullif({marker}, '') IS NULL
 
 -- name: due_since
 -- Fragment: the same, where older markers count as absent.
@@ -103,7 +103,7 @@ WHERE w.row_id IN (
 
 -- name: fresh_marked
 -- Fragment: whether a row that is read is fresh already.
-a.{metadata} ->> 'file_sha256_computed_at' IS NOT NULL
+{marker} IS NOT NULL
 
 -- name: fresh_since
 -- Fragment: the same, where older markers count as absent.
@@ -116,7 +116,7 @@ a.{metadata} ->> 'file_sha256_computed_at' IS NOT NULL
 -- name: in_range
 -- Fragment: the rows of a range that has a list of them.
 AND a.{id} IN (
-    SELECT unnest(c.row_ids)::{id_type}
+    SELECT unnest(c.row_ids){as_id}
     FROM fasthash.checkpoint c WHERE c.run_id = %(run_id)s AND c.range_no = %(range_no)s)
 
 -- name: still_marked
@@ -125,8 +125,7 @@ AND {marker} IS NOT NULL
 
 -- name: known_size
 -- Fragment: the size alone, where it is a number that a file can have.
-, CASE WHEN a.{metadata} ->> 'file_size_bytes' ~ '^[0-9]{{1,18}}$' {and_hash}
-     THEN (a.{metadata} ->> 'file_size_bytes')::bigint END, NULL, NULL, NULL, NULL, NULL
+, CASE WHEN true {and_hash} THEN {size} END, NULL, NULL, NULL, NULL, NULL
 
 -- name: known_stamps
 -- Fragment: the stamps of the file when the row's hash was made. A stamp younger than 2 s at that
@@ -141,12 +140,12 @@ AND {marker} IS NOT NULL
 -- name: and_hash
 -- Fragment: nothing is spared where a digest is missing, or where the file is known to be bad: it
 -- may have the very stamps of the good one.
-AND a.{metadata} ->> 'file_sha256' ~ '^[0-9a-fA-F]{{64}}$'
+AND {digest} IS NOT NULL
 AND NOT ({is_bad})
 
 -- name: and_blake3
 -- Fragment: the same for the second digest, where it is asked for.
-AND a.{metadata} ? 'file_blake3'
+AND {blake3_text} IS NOT NULL
 
 -- name: with_state
 -- Fragment: what is known of a row's file, if it is known of the hash that the row has now.
@@ -155,7 +154,7 @@ LEFT JOIN LATERAL (
            {inode} AS inode, f.xxh3, f.read_at_ns
     FROM fasthash.file_state f
     WHERE f.row_id = a.{id}::text COLLATE "C" AND f.catalog_no = %(catalog_no)s
-      AND encode(f.sha256, 'hex') = lower(a.{metadata} ->> 'file_sha256')
+      AND encode(f.sha256, 'hex') = {digest}
     LIMIT 1
 ) f ON true
 
@@ -164,8 +163,8 @@ LEFT JOIN LATERAL (
 AND NOT EXISTS (
     SELECT FROM fasthash.segment s
     WHERE s.run_id = %(run_id)s AND s.range_no = %(range_no)s
-      AND (s.after_id IS NULL OR a.{id} > s.after_id::{id_type})
-      AND a.{id} <= s.through_id::{id_type})
+      AND (s.after_id IS NULL OR a.{id} > s.after_id{as_id})
+      AND a.{id} <= s.through_id{as_id})
 
 -- name: plan_boundaries
 -- The last id of each of the next ranges of one type, and how many rows it closes.
@@ -175,7 +174,7 @@ FROM (
     FROM (
         SELECT a.{id} AS id
         FROM {catalog} a
-        WHERE {of_type} AND a.{path} IS NOT NULL {past}
+        WHERE {of_type} AND a.{path} IS NOT NULL AND a.{id} IS NOT NULL {past}
         ORDER BY a.{id}
         LIMIT %(rows)s
     ) p
@@ -185,24 +184,30 @@ ORDER BY k.n
 
 -- name: unmet_rows
 -- Rows that the run has not met yet, in planning order.
-SELECT a.{type}::text AS artifact_type, a.{id}::text AS row_id
-FROM {catalog} a {not_counted}
-WHERE a.{path} IS NOT NULL {of_types} {unmet} {or_counted}
-ORDER BY a.{type}, a.{id}
-LIMIT %(rows)s
+SELECT min(r.type_text) OVER (PARTITION BY r.type) AS artifact_type, r.row_id
+FROM (SELECT a.{type} AS type, a.{type}::text COLLATE "C" AS type_text, a.{id} AS id,
+             a.{id}::text AS row_id
+      FROM {catalog} a {not_counted}
+      WHERE a.{path} IS NOT NULL AND a.{id} IS NOT NULL {of_types} {unmet} {or_counted}
+      ORDER BY a.{type}, a.{id}
+      LIMIT %(rows)s) r
+ORDER BY r.type, r.id
 
 -- name: or_counted
 -- Fragment: a row that lost its marker after it was counted is hashed again, and not counted.
-AND (counted.row_id IS NULL OR {marker} IS NULL)
+AND (counted.row_id IS NULL OR nullif({marker}, '') IS NULL)
 
 -- name: left_over_rows
 -- Rows of a scrub that were locked or moved when their turn was, in planning order.
-SELECT a.{type}::text AS artifact_type, a.{id}::text AS row_id
-FROM {catalog} a
-WHERE a.{path} IS NOT NULL AND a.{id} IN (
-    SELECT l.row_id::{id_type} FROM fasthash.left_over l WHERE l.run_id = %(run_id)s)
-ORDER BY a.{type}, a.{id}
-LIMIT %(rows)s
+SELECT min(r.type_text) OVER (PARTITION BY r.type) AS artifact_type, r.row_id
+FROM (SELECT a.{type} AS type, a.{type}::text COLLATE "C" AS type_text, a.{id} AS id,
+             a.{id}::text AS row_id
+      FROM {catalog} a
+      WHERE a.{path} IS NOT NULL AND a.{id} IN (
+          SELECT l.row_id{as_id} FROM fasthash.left_over l WHERE l.run_id = %(run_id)s)
+      ORDER BY a.{type}, a.{id}
+      LIMIT %(rows)s) r
+ORDER BY r.type, r.id
 
 -- name: forget_left_over
 -- They are planned again.
@@ -211,55 +216,53 @@ WHERE l.run_id = %(run_id)s AND l.row_id = ANY (%(row_ids)s::text[])
 
 -- name: of_types
 -- Fragment: rows of the types that the run was asked for.
-AND (a.{type}::text = ANY (%(types)s::text[]) OR (%(with_no_type)s AND a.{type} IS NULL))
+AND (a.{type} = ANY (ARRAY(SELECT t.name{as_type} FROM unnest(%(types)s::text[]) AS t (name)))
+     OR (%(with_no_type)s AND a.{type} IS NULL))
 
 -- name: read_range
 -- The rows of a range as tasks: with a verdict where no reading is needed.
-SELECT a.{id}::text, a.{path}::text,
-       {stored}, a.{metadata} ->> 'file_sha256_computed_at',
-       CASE WHEN {typeof}(a.{metadata}) <> 'object' THEN 'bad_metadata'
+SELECT a.{id}::text, {path_text}, {stored}, {marker_text},
+       CASE WHEN {unreadable} IS NOT NULL THEN 'unreadable_row'
+            WHEN {metadata_type} <> 'object' THEN 'bad_metadata'
             WHEN {fresh} THEN 'fresh'
-       END
+       END, {unreadable}
        {known}
 FROM {catalog} a {with_state}
-WHERE {of_type} AND a.{path} IS NOT NULL {past} AND a.{id} <= %(through_id)s::text::{id_type}
+WHERE {of_type} AND a.{path} IS NOT NULL {past} AND a.{id} <= %(through_id)s{as_id}
 {in_range} {not_committed}
 ORDER BY a.{id}
 
--- name: stored
--- Fragment: the hash that a file's is compared with.
-a.{metadata} ->> 'file_sha256'
-
 -- name: stored_or_known
 -- Fragment: the same, where the ledger may know one that the row has lost.
-coalesce(a.{metadata} ->> 'file_sha256', {known_hash})
+coalesce({compared}, {known_hash})
 
 -- name: past_marker
 -- Fragment: rows behind those that were planned before, the oldest first.
-AND ({marker}, a.{id}) > (%(after_marker)s COLLATE "C", %(after_id)s::text::{id_type})
+AND ({marker}, a.{id}) > (%(after_marker)s COLLATE "C", %(after_id)s{as_id})
 AND counted.row_id IS NULL
 
 -- name: plan_scrub
 -- The next ranges of a scrub, the oldest rows first: each has a list of its rows, which are of one
 -- type and in the order of their keys.
 WITH due AS MATERIALIZED (
-    SELECT a.{id} AS id, a.{type}::text AS artifact_type, {marker} AS marker
+    SELECT a.{id} AS id, a.{type} AS type, {marker} AS marker
     FROM {catalog} a {not_planned}
-    WHERE a.{path} IS NOT NULL {of_types} {due} {past_marker}
+    WHERE a.{path} IS NOT NULL AND a.{id} IS NOT NULL {of_types} {due} {past_marker}
     ORDER BY {marker}, a.{id}
     LIMIT %(rows)s
 ),
 numbered AS (
-    SELECT d.id, d.artifact_type, d.marker,
-           (row_number() OVER (PARTITION BY d.artifact_type ORDER BY d.marker, d.id) - 1)
+    SELECT d.id, d.type, d.marker,
+           (row_number() OVER (PARTITION BY d.type ORDER BY d.marker, d.id) - 1)
                / %(range_rows)s AS slice
     FROM due d
 ),
 ranges AS MATERIALIZED (
-    SELECT n.artifact_type, array_agg(n.id::text ORDER BY n.id) AS row_ids,
-           row_number() OVER (ORDER BY min(n.marker), n.artifact_type, n.slice) AS place
+    SELECT min(n.type::text COLLATE "C") AS artifact_type,
+           array_agg(n.id::text ORDER BY n.id) AS row_ids,
+           row_number() OVER (ORDER BY min(n.marker), n.type, n.slice) AS place
     FROM numbered n
-    GROUP BY n.artifact_type, n.slice
+    GROUP BY n.type, n.slice
 ),
 added AS (
     INSERT INTO fasthash.checkpoint
@@ -274,6 +277,51 @@ FROM (VALUES (1)) AS one (x)
 LEFT JOIN LATERAL (SELECT d.marker, d.id FROM due d ORDER BY d.marker DESC, d.id DESC LIMIT 1) l
        ON true
 
+-- name: rows_without_id
+-- How many rows cannot be named.
+SELECT count(*) AS n FROM {catalog} a
+WHERE a.{id} IS NULL AND a.{path} IS NOT NULL {of_types}
+
+-- name: note_rows_without_id
+-- They are counted as failed, in a range of their own for each type, and stand in the residual.
+WITH nameless AS MATERIALIZED (
+    SELECT min(a.{type}::text COLLATE "C") OVER (PARTITION BY a.{type}) AS artifact_type,
+           {path_text} AS path, row_number() OVER (ORDER BY a.tableoid, a.ctid) AS n
+    FROM {catalog} a
+    WHERE a.{id} IS NULL AND a.{path} IS NOT NULL {of_types}
+),
+counted AS (
+    INSERT INTO fasthash.checkpoint
+        (run_id, range_no, pass_no, artifact_type, through_id, planned_rows, state, failed)
+    SELECT %(run_id)s, %(range_no)s - 1 + row_number() OVER (ORDER BY l.artifact_type), 0,
+           l.artifact_type, '', count(*), 'done', count(*)
+    FROM nameless l
+    GROUP BY l.artifact_type
+    RETURNING range_no
+),
+residual_rows AS (
+    INSERT INTO fasthash.residual (run_id, row_id, artifact_type, path, reason, detail)
+    SELECT %(run_id)s, format('(no id) %%s', l.n), l.artifact_type, l.path, 'unreadable_row',
+           %(detail)s
+    FROM nameless l
+)
+SELECT count(*) AS n FROM counted
+
+-- name: row_ids
+-- The ids of a range, and nothing else of its rows.
+SELECT a.{id}::text AS row_id
+FROM {catalog} a
+WHERE {of_type} AND a.{path} IS NOT NULL {past} AND a.{id} <= %(through_id)s{as_id}
+ORDER BY a.{id}
+
+-- name: unreadable_rows
+-- Rows that the database cannot give, the first of them, and how many there are.
+SELECT a.{id}::text AS row_id, {unreadable} AS why, count(*) OVER () AS n
+FROM {catalog} a
+WHERE a.{path} IS NOT NULL AND {unreadable} IS NOT NULL
+ORDER BY a.{id}
+LIMIT %(most)s
+
 -- name: future_rows
 -- How many markers are of the future, and the last of them: some clock was wrong, or still is.
 SELECT count(*) AS n, max({marker}) AS latest
@@ -282,14 +330,18 @@ WHERE {marker} > %(now)s
 
 -- name: count_rows
 -- How many rows of each type a run will meet, for progress bars.
-SELECT a.{type}::text AS artifact_type, count(*) AS n
+SELECT min(a.{type}::text COLLATE "C") AS artifact_type, count(*) AS n
 FROM {catalog} a WHERE a.{path} IS NOT NULL {of_types} {unmet}
 GROUP BY a.{type} ORDER BY a.{type} NULLS LAST
 
 -- name: freshness
--- The oldest marker but for rows known to be bad, and how many rows there are of each kind.
-SELECT min({marker}) FILTER (WHERE NOT ({is_bad})) AS oldest_marker,
-       count({marker}) AS rows_marked, count(*) - count({marker}) AS rows_unmarked,
-       count(*) FILTER (WHERE {marker} IS NOT NULL AND {is_bad}) AS rows_bad
-FROM {catalog} a
-WHERE a.{path} IS NOT NULL
+-- The oldest marker but for rows known to be bad, and how many rows there are of each kind: one pass.
+SELECT min(r.marker) FILTER (WHERE NOT r.is_bad) AS oldest_marker,
+       count(r.marker) AS rows_marked, count(*) - count(r.marker) AS rows_unmarked,
+       count(*) FILTER (WHERE r.marker IS NOT NULL AND r.is_bad) AS rows_bad
+FROM (SELECT nullif({marker}, '') AS marker, b.run_id IS NOT NULL AS is_bad
+      FROM {catalog} a
+      LEFT JOIN fasthash.bad_row b
+             ON b.catalog_no = %(catalog_no)s AND b.row_id = a.{id}::text COLLATE "C"
+      WHERE a.{path} IS NOT NULL
+      OFFSET 0) r

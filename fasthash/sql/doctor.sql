@@ -218,11 +218,14 @@ WHERE w.ev_class = %(table_oid)s::bigint::oid AND w.ev_type = '2' AND w.ev_enabl
 ORDER BY 1
 
 -- name: rows
--- How many rows have a path, the marker, a marker of the future, or metadata that is no object, and
--- how large the metadata are; of all rows or of a sample of the pages.
-SELECT count(*) AS with_path, count({marker}) AS marked,
+-- How many rows have a path, the marker, a marker of the future, or metadata that is no object, how
+-- many cannot be read or have no id, and how large the metadata are; of all rows or of a sample of
+-- the pages.
+SELECT count(*) AS with_path, count(nullif({marker}, '')) AS marked,
        count(*) FILTER (WHERE {marker} > %(now)s) AS future,
-       count(*) FILTER (WHERE {typeof}(a.{metadata}) <> 'object') AS odd_metadata,
+       count(*) FILTER (WHERE {metadata_type} <> 'object') AS odd_metadata,
+       count(*) FILTER (WHERE {unreadable} IS NOT NULL) AS unreadable,
+       count(*) FILTER (WHERE a.{id} IS NULL) AS nameless,
        coalesce(avg(pg_column_size(a.{metadata})), 0)::float8 AS metadata_bytes
 FROM {catalog} a {of_pages}
 WHERE a.{path} IS NOT NULL {of_types}
@@ -234,11 +237,11 @@ TABLESAMPLE SYSTEM (%(percent)s::real)
 -- name: paths
 -- Some paths from some of the pages.
 SELECT s.path
-FROM (SELECT a.{path}::text AS path FROM {catalog} a {of_pages}
+FROM (SELECT {path_text} AS path FROM {catalog} a {of_pages}
       WHERE a.{path} IS NOT NULL {of_types}) s
 ORDER BY random()
 LIMIT %(rows)s
 
 -- name: first_paths
 -- Some paths, the first that are found.
-SELECT a.{path}::text AS path FROM {catalog} a WHERE a.{path} IS NOT NULL {of_types} LIMIT %(rows)s
+SELECT {path_text} AS path FROM {catalog} a WHERE a.{path} IS NOT NULL {of_types} LIMIT %(rows)s

@@ -14,14 +14,13 @@ SELECT now() AS made_at, set_config('work_mem', '64MB', true) AS work_mem
 
 -- name: shape
 -- The whole catalog in one pass: rows by how many digits their size has (NULL: no size) and by how
--- old their marker is (NULL: none; -1: no time; else how many of the limits it is not before).
+-- old their marker is (NULL: none; else how many of the limits it is not before).
 SELECT s.digits, s.age, count(*) AS n, coalesce(sum(s.size_bytes), 0) AS bytes
 FROM (
     SELECT z.size_bytes, CASE WHEN z.size_bytes = 0 THEN 0 ELSE length(z.size_bytes::text) END
                AS digits,
-           CASE WHEN z.marker ~ '^[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]'
-                THEN width_bucket(z.marker, %(limits)s::text[] COLLATE "C")
-                WHEN z.marker IS NOT NULL THEN -1 END AS age
+           CASE WHEN z.marker <> '' THEN width_bucket(z.marker, %(limits)s::text[] COLLATE "C")
+           END AS age
     FROM (
         SELECT {marker} AS marker, {size} AS size_bytes
         FROM {catalog} a
@@ -30,19 +29,6 @@ FROM (
     ) z
 ) s
 GROUP BY s.digits, s.age
-
--- name: size
--- Fragment: the recorded size, where it is a number. (A pattern with {1,18} takes three times as
--- long, one with {64} ten times.)
-CASE WHEN length(a.{metadata} ->> 'file_size_bytes') BETWEEN 1 AND 18
-          AND a.{metadata} ->> 'file_size_bytes' !~ '[^0-9]'
-     THEN (a.{metadata} ->> 'file_size_bytes')::bigint END
-
--- name: digest
--- Fragment: the recorded hash, where it is one.
-CASE WHEN length(a.{metadata} ->> 'file_sha256') = 64
-          AND a.{metadata} ->> 'file_sha256' !~ '[^0-9a-fA-F]'
-     THEN lower((a.{metadata} ->> 'file_sha256') COLLATE "C") END
 
 -- name: duplicates
 -- The groups of equal files that could save most, with what all groups could. Rows with one path
@@ -61,7 +47,7 @@ copies AS MATERIALIZED (
            count(DISTINCT m.path COLLATE "C") AS files,
            min(m.path COLLATE "C") AS first_path, max(m.path COLLATE "C") AS last_path
     FROM (
-        SELECT a.{path}::text AS path, {digest} AS digest, {size} AS size_bytes
+        SELECT {path_text} AS path, {digest} AS digest, {size} AS size_bytes
         FROM {catalog} a
         WHERE a.{path} IS NOT NULL
           AND hashtextextended({digest}, 0) IN (SELECT s.number FROM shared s)

@@ -210,7 +210,7 @@ RETURNING range_no
 UPDATE fasthash.segment s
 SET range_no = %(rest_no)s
 WHERE s.run_id = %(run_id)s AND s.range_no = %(range_no)s
-  AND s.after_id::{id_type} >= %(after_id)s::text::{id_type}
+  AND s.after_id{as_id} >= %(after_id)s{as_id}
 
 -- name: release_leases
 -- A graceful stop: what is held goes back, and no attempt is counted.

@@ -21,7 +21,10 @@ LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'schema_version'
 -- The catalog table by schema (or the search path) and name.
 SELECT c.oid::bigint AS table_oid, n.nspname::text AS schema, c.relkind::text AS kind,
        c.reltuples::bigint AS estimated_rows,
-       has_schema_privilege(n.oid, 'USAGE') AS schema_usable
+       has_schema_privilege(n.oid, 'USAGE') AS schema_usable,
+       CASE WHEN c.relkind = 'r'
+            THEN (SELECT count(*) FROM pg_inherits i WHERE i.inhparent = c.oid) ELSE 0 END
+           AS children
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = %(table)s AND c.relkind IN ('r', 'p', 'v', 'f', 'm')
@@ -53,6 +56,11 @@ SELECT a.attname::text AS name, format_type(a.atttypid, -1) AS type,
        has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS selectable,
        has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS updatable,
        has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS insertable,
+       ARRAY(SELECT v.name::text
+             FROM pg_collation k
+             JOIN pg_namespace m ON m.oid = k.collnamespace
+             CROSS JOIN LATERAL (VALUES (1, m.nspname), (2, k.collname)) v (n, name)
+             WHERE k.oid = a.attcollation ORDER BY v.n) AS collation,
        a.attnotnull AS not_null, a.atthasdef OR a.attidentity <> '' AS has_default
 FROM pg_attribute a
 WHERE a.attrelid = %(table_oid)s::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped

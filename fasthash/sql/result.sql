@@ -60,6 +60,8 @@ INSERT INTO fasthash.met (run_id, row_ids) VALUES (%(run_id)s, %(row_ids)s)
 -- while he holds other rows makes deadlocks, and the server may choose the other one as the victim.
 -- Columns whose every value is the usual one come as empty arrays; all come in binary, which costs
 -- the client a third. A hash that comes with a detail is of a row that was found not to be writable.
+-- A row is written only if it is the one whose path was read: an id may be on several (tables that
+-- inherit, a broken index), which is seen by there being more to judge than was read.
 WITH input AS MATERIALIZED (
     SELECT i.range_no, i.row_id, i.path, i.marker, coalesce(i.verdict, 'hashed') AS verdict,
            i.sha256, i.size_bytes, i.mtime_ns, i.read_at_ns, i.compared, i.detail, i.stamps {others}
@@ -72,7 +74,8 @@ WITH input AS MATERIALIZED (
                compared, detail, stamps {other_names})
 ),
 locked AS MATERIALIZED (
-    SELECT a.{id} AS row_id, a.{type}::text AS artifact_type, a.{path}::text AS path_now,
+    SELECT a.{id} AS row_id, a.{type}::text AS artifact_type,
+           a.{path}::text COLLATE "C" AS path_now,
            {typeof}(a.{metadata}) AS typeof, {old_blake3} AS old_blake3_json,
            a.{metadata} ->> 'file_sha256' AS old_hash, {known_hash} AS known_hash,
            a.{metadata} -> 'file_sha256' AS old_hash_json,
@@ -80,7 +83,7 @@ locked AS MATERIALIZED (
            a.{metadata} -> 'file_sha256_computed_at' AS old_marker_json,
            a.{metadata} ->> 'file_sha256_computed_at' AS old_marker
     FROM {catalog} a
-    WHERE a.{id} IN (SELECT i.row_id FROM input i)
+    WHERE a.{id} IN (SELECT i.row_id FROM input i WHERE {looked_at})
     ORDER BY a.{id}
     FOR NO KEY UPDATE OF a SKIP LOCKED
 ),
@@ -88,6 +91,7 @@ locked AS MATERIALIZED (
 judged AS MATERIALIZED (
     -- First what every row is looked at for, several times: taking a row apart costs by the column.
     SELECT CASE
+               WHEN NOT ({looked_at}) THEN i.verdict
                WHEN l.row_id IS NULL THEN
                    CASE WHEN NOT EXISTS (SELECT FROM {catalog} a WHERE a.{id} = i.row_id)
                         THEN 'gone'
@@ -95,19 +99,19 @@ judged AS MATERIALIZED (
                         ELSE 'locked' END
                WHEN l.path_now IS DISTINCT FROM i.path THEN 'moved'
                WHEN l.old_marker IS DISTINCT FROM i.marker THEN
-                   CASE WHEN l.old_marker IS NULL THEN 'moved' ELSE 'fresh' END
+                   CASE WHEN {marker_now} IS NULL THEN 'moved' ELSE 'fresh' END
                WHEN l.typeof <> 'object' THEN 'bad_metadata'
                WHEN i.verdict = 'prechecked' THEN
-                   CASE WHEN lower(l.old_hash) = encode(i.sha256, 'hex') THEN 'prechecked'
+                   CASE WHEN {compared_now} = encode(i.sha256, 'hex') THEN 'prechecked'
                         ELSE 'moved' END
                WHEN i.verdict <> 'hashed' THEN i.verdict
-               WHEN coalesce(l.old_hash, l.known_hash) IS NULL
-                    OR lower(coalesce(l.old_hash, l.known_hash)) = encode(i.sha256, 'hex') THEN
+               WHEN coalesce({compared_now}, l.known_hash) IS NULL
+                    OR coalesce({compared_now}, l.known_hash) = encode(i.sha256, 'hex') THEN
                    CASE WHEN i.detail IS NOT NULL THEN 'write_refused'
-                        WHEN l.old_hash IS NULL THEN 'hashed'
+                        WHEN {compared_now} IS NULL THEN 'hashed'
                         ELSE 'confirmed' END
                -- The second read was made for the hash that is there: else read again, and twice.
-               WHEN coalesce(l.old_hash, l.known_hash) = i.compared THEN 'drifted'
+               WHEN coalesce({compared_now}, l.known_hash) = i.compared THEN 'drifted'
                ELSE 'moved'
            END AS outcome,
            i.range_no, i.size_bytes, {first_met} AS first_met,
@@ -142,7 +146,7 @@ journaled AS (
          xxh3, old_keys)
     SELECT %(run_id)s, p.size_bytes, clock_timestamp(), p.read_at_ns,
            hashtextextended(p.path COLLATE "C", 0), p.row_id::text, p.sha256,
-           CASE WHEN p.old_hash ~ '^[0-9a-fA-F]{{64}}$' THEN decode(p.old_hash, 'hex') END,
+           decode({old_digest}, 'hex'),
            p.stamps, p.xxh3,
            CASE WHEN coalesce(p.old_hash_json, p.old_size_json, p.old_marker_json) IS NOT NULL
                      OR p.known_hash IS NOT NULL
@@ -184,12 +188,15 @@ SELECT j.range_no, 'drift', 1, j.size_bytes,
        jsonb_build_object('row_id', j.row_id::text, 'artifact_type', j.artifact_type,
                           'path', j.path, 'old_hash', coalesce(j.old_hash, j.known_hash),
                           'was_lost', j.old_hash IS NULL, 'old_marker', j.old_marker,
-                          'old_size', j.old_size_json, 'new_hash', encode(j.sha256, 'hex'),
+                          'is_hash', {is_hash}, 'old_size', {old_size}, 'new_hash', encode(j.sha256, 'hex'),
                           'new_size', j.size_bytes, 'mtime_ns', j.mtime_ns,
                           'ctime_ns', {ctime_ns}, 'refused', j.detail,
                           'stamps', {known_stamps})
 FROM judged j
 WHERE j.outcome = 'drifted'
+UNION ALL
+SELECT 0, 'judged', count(*), 0, NULL
+FROM judged j
 {written_rows}
 
 -- name: written_rows
@@ -215,16 +222,15 @@ SELECT 0, 'called', count(*), 0, NULL FROM written
 
 -- name: holds
 -- Fragment: whether a row holds what it was given. (As text: a cast of json to jsonb may fail.)
-lower(a.{metadata} ->> 'file_sha256') = encode(p.sha256, 'hex')
-AND a.{metadata} ->> 'file_size_bytes' = p.size_bytes::text
-AND a.{metadata} ->> 'file_sha256_computed_at' = p.{marker_column}
+{digest} = encode(p.sha256, 'hex') AND {size_text} = p.size_bytes::text
+AND {marker_text} = p.{marker_column}
 
 -- name: not_held
 -- Rows that do not hold what they were given: a trigger or the site's function changed it back.
 SELECT p.row_id
 FROM unnest(%(row_id)s::text[], %(sha256)s::bytea[], %(size_bytes)s::bigint[], %(marker)s::text[])
      AS p (row_id, sha256, size_bytes, marker)
-LEFT JOIN {catalog} a ON a.{id} = p.row_id::{id_type}
+LEFT JOIN {catalog} a ON a.{id} = p.row_id{as_id}
 WHERE ({holds}) IS NOT TRUE
 
 -- name: has_triggers
@@ -238,6 +244,19 @@ SELECT EXISTS (
       AND NOT t.tgisinternal AND t.tgenabled <> 'D'
       AND (t.tgtype & 16) = 16 AND (t.tgtype & 2) = 0
 ) AS found
+
+-- name: looked_at
+-- Fragment: whether a row is to be looked at: not those that the database could not give, or of which
+-- there are several with one id.
+i.verdict NOT IN ('unreadable_row', 'write_refused')
+
+-- name: repeated
+-- Of these ids those that several rows have.
+SELECT a.{id}::text AS row_id, count(*) AS n
+FROM {catalog} a
+WHERE a.{id} IN (SELECT w.row_id{as_id} FROM unnest(%(row_id)s::text[]) AS w (row_id))
+GROUP BY a.{id}
+HAVING count(*) > 1
 
 -- name: marker_text
 -- Fragment: the marker that is made of a time in nanoseconds.
@@ -271,7 +290,7 @@ a.{metadata} -> 'file_blake3'
 -- name: known_hash
 -- Fragment: the last hash that fasthash wrote for a row that has none any more, if it is still about
 -- the same path. Looked up by key, whatever the statistics say.
-CASE WHEN a.{metadata} ->> 'file_sha256' IS NULL THEN
+CASE WHEN {hash_text} IS NULL THEN
     (SELECT encode(f.sha256, 'hex')
      FROM fasthash.file_state f
      WHERE f.row_id = a.{id}::text COLLATE "C" AND f.catalog_no = %(catalog_no)s
@@ -284,7 +303,7 @@ CASE WHEN a.{metadata} ->> 'file_sha256' IS NULL THEN
  FROM fasthash.file_state f
  WHERE f.row_id = j.row_id::text COLLATE "C" AND f.catalog_no = %(catalog_no)s
    AND f.stamps IS NOT NULL
-   AND encode(f.sha256, 'hex') = lower(coalesce(j.old_hash, j.known_hash)))
+   AND encode(f.sha256, 'hex') = coalesce({was_digest}, j.known_hash))
 
 -- name: is_news
 -- Fragment: whether a scrub found more than what is known. All but the device's number counts, for
@@ -367,7 +386,7 @@ written AS (
     UPDATE {catalog} a
     SET {metadata} = coalesce(a.{metadata}, '{{}}'::jsonb) || p.patch
     FROM patched p
-    WHERE a.{id} = p.row_id
+    WHERE a.{id} = p.row_id AND a.{path}::text COLLATE "C" = p.path
     RETURNING p.row_id, {holds} AS holds
 )
 
@@ -385,7 +404,7 @@ written AS (
               SELECT f.key, f.value, 1000000 + f.n
               FROM json_each(p.patch::json) WITH ORDINALITY AS f (key, value, n)) k)
     FROM patched p
-    WHERE a.{id} = p.row_id
+    WHERE a.{id} = p.row_id AND a.{path}::text COLLATE "C" = p.path
     RETURNING p.row_id, {holds} AS holds
 )
 

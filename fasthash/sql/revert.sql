@@ -92,7 +92,7 @@ AND a.{metadata} ->> 'file_sha256_computed_at'
 -- Rows that do not hold what was put back, once every trigger has had its say.
 SELECT j.row_id
 FROM unnest(%(row_id)s::text[], %(old_keys)s::jsonb[]) AS j (row_id, old_keys)
-LEFT JOIN {catalog} a ON a.{id} = j.row_id::{id_type}
+LEFT JOIN {catalog} a ON a.{id} = j.row_id{as_id}
 WHERE j.row_id = ANY (%(back)s::text[]) AND ({is_back}) IS NOT TRUE
 
 -- name: put_back_jsonb

@@ -24,14 +24,15 @@ WITH decided AS (
     WHERE d.drift_id = %(drift_id)s AND d.resolution = 'open'
       AND EXISTS (
           SELECT FROM {catalog} a
-          WHERE a.{id} = %(row_id)s::text::{id_type} AND a.{path}::text = %(path)s
+          WHERE a.{id} = %(row_id)s{as_id}
+            AND a.{path}::text COLLATE "C" = %(path)s
             AND a.{metadata} ->> 'file_sha256' IS NOT DISTINCT FROM
                 CASE WHEN d.was_lost THEN NULL ELSE d.old_hash END
           FOR NO KEY UPDATE)
     RETURNING d.drift_id, d.run_id
 ),
 patched AS MATERIALIZED (
-    SELECT a.{id} AS row_id, a.{metadata} ->> 'file_sha256' AS old_hash,
+    SELECT a.{id} AS row_id, %(path)s::text AS path, a.{metadata} ->> 'file_sha256' AS old_hash,
            a.{metadata} -> 'file_sha256' AS old_hash_json,
            a.{metadata} -> 'file_size_bytes' AS old_size_json,
            a.{metadata} -> 'file_sha256_computed_at' AS old_marker_json,
@@ -44,7 +45,7 @@ patched AS MATERIALIZED (
            || CASE WHEN a.{metadata} ->> 'file_blake3' IS NULL THEN '{{}}'::jsonb
                    ELSE jsonb_build_object('file_blake3', encode(%(blake3)s, 'hex')) END AS patch
     FROM {catalog} a, decided
-    WHERE a.{id} = %(row_id)s::text::{id_type}
+    WHERE a.{id} = %(row_id)s{as_id} AND a.{path}::text COLLATE "C" = %(path)s
 ),
 {write},
 journaled AS (
@@ -53,7 +54,7 @@ journaled AS (
          old_keys)
     SELECT %(run_id)s, p.size_bytes, clock_timestamp(), %(read_at_ns)s,
            hashtextextended(%(path)s::text COLLATE "C", 0), p.row_id::text, p.sha256, %(stamps)s,
-           CASE WHEN p.old_hash ~ '^[0-9a-fA-F]{{64}}$' THEN decode(p.old_hash, 'hex') END,
+           decode({old_digest}, 'hex'),
            jsonb_strip_nulls(jsonb_build_object(
                'file_sha256', p.old_hash_json, 'file_size_bytes', p.old_size_json,
                'file_sha256_computed_at', p.old_marker_json, 'file_blake3', p.old_blake3_json))

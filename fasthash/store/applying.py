@@ -11,10 +11,11 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from fasthash import drift
-from fasthash.fixity import Counts, Outcome, Part, Verdict
-from fasthash.store.catalog import Catalog
+from fasthash.fixity import Counts, DriftKind, Outcome, Part, Verdict
+from fasthash.store.catalog import Catalog, compared, digest_of
 from fasthash.store.queries import EMPTY, identifier, query, stamps
-from fasthash.store.session import Connection
+from fasthash.store.ranges import repeated
+from fasthash.store.session import Connection, DatabaseError
 
 # Nearly every row of a backfill: columns that hold nothing else are not sent.
 _USUALLY = {
@@ -33,6 +34,7 @@ _FAILED = frozenset(
         Verdict.OUTSIDE_ROOT,
         Verdict.NOT_REGULAR,
         Verdict.BAD_METADATA,
+        Verdict.UNREADABLE_ROW,
         Verdict.WRITE_REFUSED,
     }
 )
@@ -43,6 +45,10 @@ REFUSED = (
     "the row did not take what was written: a trigger or a rule of the catalog changed it back"
 )
 REFUSED_BY_FUNCTION = "the update function did not write what it was given"
+
+
+class RowsAlike(DatabaseError):
+    """Several rows have one id, and what was read cannot be said to be of one of them."""
 
 
 class RowsRefused(Exception):
@@ -70,6 +76,7 @@ class Tally:
     locked: int = 0
     refused: set[str] = field(default_factory=set)
     patched: list[dict[str, Any]] = field(default_factory=list)  # where they are looked at again
+    judged: int = 0
 
     def take(self, range_no: int, what: str, rows: int, size_bytes: int, facts: Any) -> None:
         """Takes a line of what the statement reports."""
@@ -79,6 +86,8 @@ class Tally:
             self.refused.add(facts["row_id"])
         elif what == "patched":
             self.patched.append(facts)
+        elif what == "judged":
+            self.judged = rows
         elif what != "called":
             self.add(range_no, what, rows, size_bytes)
 
@@ -143,6 +152,8 @@ def apply_rows(
     at_once = target.policy == "overwrite"
     how = Statement(target, sweep, looks)
     _execute(connection, how, columns, tally, overwrite=at_once)
+    if tally.judged != len(columns["row_id"]):
+        raise RowsAlike(_name_repeated(connection, target.catalog, columns["row_id"]))
     places = {row_id: place for place, row_id in enumerate(columns["row_id"])}
     tally.drifts.sort(key=lambda found: places[found["row_id"]])
     for evidence in tally.drifts:
@@ -171,6 +182,12 @@ def apply_rows(
             "catalog_no": target.catalog_no,
         }
         connection.execute(query("result", "add_drift"), {**key, **evidence})
+
+
+def _name_repeated(connection: Connection, catalog: Catalog, row_ids: Sequence[str]) -> str:
+    statement = catalog.query("result", "repeated")
+    found = connection.execute(statement, {"row_id": list(row_ids)}).fetchall()
+    return repeated(*(found[0][name] for name in ("row_id", "n"))) if found else "a row came twice"
 
 
 def has_triggers(connection: Connection, catalog: Catalog) -> bool:
@@ -249,6 +266,9 @@ def statement(how: Statement) -> sql.Composed:
     if target.is_scrub or target.has_history:
         beside = beside + sql.SQL(" ") + query("result", "cured")
     known = stamps(sql.SQL("f.stamps"))
+    old_hash, was_hash = sql.SQL("l.old_hash"), sql.SQL("j.old_hash")
+    old_marker = {"text": sql.SQL("l.old_marker")}
+    old_size = {"size_text": sql.SQL("(j.old_size_json #>> '{}')")}
     news: sql.Composable = sql.SQL("true")
     if target.is_scrub:
         known_times = {f"known_{name}": known[name] for name in ("mtime_ns", "ctime_ns")}
@@ -263,7 +283,24 @@ def statement(how: Statement) -> sql.Composed:
         is_news=news,
         new_marker=query("result", "marker_text", ns=sql.SQL("i.read_at_ns")),
         known_hash=catalog.query("result", "known_hash") if looked_up else sql.SQL("NULL::text"),
-        known_stamps=query("result", "known_stamps", **_only(known, "mtime_ns", "ctime_ns")),
+        known_stamps=query(
+            "result",
+            "known_stamps",
+            was_digest=digest_of(was_hash),
+            **_only(known, "mtime_ns", "ctime_ns"),
+        ),
+        looked_at=query("result", "looked_at"),
+        compared_now=compared(old_hash),
+        marker_now=query(
+            "row",
+            "marker",
+            is_time=query("row", "is_time", **old_marker),
+            digest=digest_of(old_hash),
+            marker_text=old_marker["text"],
+        ),
+        is_hash=sql.SQL("({} IS NOT NULL OR j.old_hash IS NULL)").format(digest_of(was_hash)),
+        old_size=query("row", "size", **old_size),
+        old_digest=digest_of(sql.SQL("p.old_hash")),
         old_blake3=(
             catalog.query("result", "old_blake3") if target.blake3 else sql.SQL("NULL::jsonb")
         ),
@@ -286,11 +323,12 @@ def _only(parts: dict[str, sql.Composable], *names: str) -> dict[str, sql.Compos
 
 def _judge_drift(target: Target, evidence: dict[str, Any]) -> None:
     """Completes what is known of a drift by its kind and what becomes of it."""
-    old_size, stamps = evidence["old_size"], evidence.pop("stamps")
-    evidence["old_size"] = old_size if type(old_size) is int and 0 <= old_size < 2**63 else None
+    stamps = evidence.pop("stamps")
     known = drift.Stamps(**stamps) if stamps is not None else None
     found = drift.Stamps(evidence["new_size"], evidence["mtime_ns"], evidence["ctime_ns"])
-    kind = drift.classify(evidence["old_marker"], evidence["old_size"], found, known)
+    kind = DriftKind.UNKNOWN
+    if evidence.pop("is_hash"):
+        kind = drift.classify(evidence["old_marker"], evidence["old_size"], found, known)
     overwritten = drift.is_overwritten(kind, target.policy) and evidence["refused"] is None
     evidence |= {
         "kind": kind,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from psycopg import sql
@@ -19,7 +20,9 @@ class Catalog:
     """The operator's table, found in the database.
 
     `id_type` and `type_type` are names of types as the server itself prints them, which makes
-    them safe to stand in SQL; the other names only ever go in as identifiers.
+    them safe to stand in SQL, and `id_collation` and `type_collation` say in whose order their
+    texts are; the other names only ever go in as identifiers. `is_guarded` means that rows may be
+    met that the database cannot give, and that statements go on without them (see `guard`).
     """
 
     names: CatalogNames
@@ -30,7 +33,12 @@ class Catalog:
     metadata_type: str
     estimated_rows: int
     has_type_index: bool
+    id_collation: tuple[str, ...] = ()  # its schema and name; empty for types that have none
+    type_collation: tuple[str, ...] = ()
+    has_null_ids: bool = False  # perhaps: the column takes NULL
+    children: int = 0  # tables that inherit from it, so that ids may repeat
     update_function: tuple[str, ...] | None = None  # its name, with its schema if one was given
+    is_guarded: bool = False
 
     @property
     def key(self) -> str:
@@ -40,22 +48,85 @@ class Catalog:
     @property
     def parts(self) -> dict[str, sql.Composable]:
         """What the placeholders of the SQL blocks stand for."""
-        names = self.names
-        return {
-            "catalog": identifier(self.schema, names.table),
-            "id": identifier(names.id),
-            "type": identifier(names.type),
-            "path": identifier(names.path),
-            "metadata": identifier(names.metadata),
-            "id_type": _type_name(self.id_type),
-            "type_type": _type_name(self.type_type),
-            "typeof": sql.SQL("json_typeof" if self.metadata_type == "json" else "jsonb_typeof"),
-            "marker": query("catalog", "marker", metadata=identifier(names.metadata)),
-        }
+        return _parts(self)
+
+    def key_text(self, key: str) -> sql.Composable:
+        """The fragment for the value of a key of the metadata, as text."""
+        return _key_text(identifier(self.names.metadata), key, is_guarded=self.is_guarded)
 
     def query(self, module: str, name: str, **more: sql.Composable) -> sql.Composed:
         """A block of SQL about this catalog."""
-        return query(module, name, **self.parts, **more)
+        return query(module, name, **(self.parts | more))
+
+
+@cache
+def _parts(catalog: Catalog) -> dict[str, sql.Composable]:
+    names = catalog.names
+    columns = {
+        "catalog": identifier(catalog.schema, names.table),
+        "id": identifier(names.id),
+        "type": identifier(names.type),
+        "path": identifier(names.path),
+        "metadata": identifier(names.metadata),
+        "id_type": _type_name(catalog.id_type),
+        "as_id": _cast(catalog.id_type, catalog.id_collation),
+        "as_type": _cast(catalog.type_type, catalog.type_collation),
+    }
+    return columns | _looks(columns, catalog.metadata_type, is_guarded=catalog.is_guarded)
+
+
+def digest_of(text: sql.Composable) -> sql.Composed:
+    """The fragment for the hash that a text is, or NULL."""
+    return query("row", "digest", text=text)
+
+
+def compared(text: sql.Composable) -> sql.Composed:
+    """The fragment for what a file's hash is compared with, of a recorded hash as it stands."""
+    return query("row", "compared", text=text, digest=digest_of(text))
+
+
+def _key_text(metadata: sql.Identifier, key: str, *, is_guarded: bool) -> sql.Composed:
+    name = "key_text_guarded" if is_guarded else "key_text"
+    return query("row", name, metadata=metadata, key=sql.Literal(key))
+
+
+def _looks(
+    columns: Mapping[str, Any], metadata_type: str, *, is_guarded: bool
+) -> dict[str, sql.Composable]:
+    """The fragments that look into a row."""
+    guarded = "_guarded" if is_guarded else ""
+    metadata, path = columns["metadata"], columns["path"]
+    hash_text, size_text, marker_text = (
+        _key_text(metadata, key, is_guarded=is_guarded)
+        for key in ("file_sha256", "file_size_bytes", "file_sha256_computed_at")
+    )
+    digest = digest_of(hash_text)
+    unreadable = query("row", f"unreadable{guarded}", metadata=metadata, path=path)
+    marker = {
+        "is_time": query("row", "is_time", text=marker_text),
+        "digest": digest,
+        "marker_text": marker_text,
+        "unreadable": unreadable,
+    }
+    typeof = sql.SQL("json_typeof" if metadata_type == "json" else "jsonb_typeof")
+    return {
+        "hash_text": hash_text,
+        "size_text": size_text,
+        "marker_text": marker_text,
+        "digest": digest,
+        "size": query("row", "size", size_text=size_text),
+        "marker": query("row", f"marker{guarded}", **marker),
+        "typeof": typeof,
+        "metadata_type": query("row", f"metadata_type{guarded}", typeof=typeof, metadata=metadata),
+        "path_text": query("row", f"path_text{guarded}", path=path),
+        "unreadable": unreadable,
+    }
+
+
+def _cast(type_name: str, collation: Sequence[str]) -> sql.Composable:
+    """The fragment that makes a text a value of a column, compared in the column's own order."""
+    cast: sql.Composable = sql.SQL("::text::") + _type_name(type_name)
+    return cast + sql.SQL(" COLLATE ") + identifier(*collation) if collation else cast
 
 
 def _type_name(printed: str) -> sql.SQL:
@@ -113,6 +184,10 @@ def find_catalog(connection: Connection, names: CatalogNames) -> Catalog:
         metadata_type,
         max(0, found["estimated_rows"]),
         any(i["columns"][:1] == [names.type] and i["method"] == "btree" for i in indexes),
+        tuple(columns[names.id]["collation"]),
+        tuple(columns[names.type]["collation"]),
+        not columns[names.id]["not_null"],
+        found["children"],
     )
 
 
@@ -154,10 +229,13 @@ def type_parameters(types: Sequence[str]) -> dict[str, object]:
     }
 
 
-def read_types(connection: Connection, catalog: Catalog) -> list[str | None]:
-    """The distinct types of the catalog, NULL last."""
+def read_types(
+    connection: Connection, catalog: Catalog, types: Sequence[str] = ()
+) -> list[str | None]:
+    """The distinct types of the catalog, NULL last; only these, where any is named."""
     name = "types_by_index" if catalog.has_type_index else "types_by_scan"
-    return [r["artifact_type"] for r in connection.execute(catalog.query("catalog", name), {})]
+    statement = catalog.query("catalog", name, of_types=of_types(catalog, types))
+    return [r["artifact_type"] for r in connection.execute(statement, type_parameters(types))]
 
 
 def read_boundaries(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from fasthash.store.catalog import Catalog
+from fasthash.store.catalog import Catalog, compared
 from fasthash.store.queries import EMPTY, stamps
 
 _SHARES = 2**32  # a row's place in a sample is 32 bits of a hash
@@ -96,9 +96,10 @@ def fresh(catalog: Catalog, rows: Due) -> sql.Composable:
 def stored(catalog: Catalog, rows: Due) -> sql.Composable:
     """The hash that a file's is compared with."""
     if not rows.has_history:
-        return catalog.query("catalog", "stored")
+        return compared(catalog.key_text("file_sha256"))
     known = catalog.query("result", "known_hash")
-    return catalog.query("catalog", "stored_or_known", known_hash=known)
+    now = compared(catalog.key_text("file_sha256"))
+    return catalog.query("catalog", "stored_or_known", compared=now, known_hash=known)
 
 
 def known(catalog: Catalog, rows: Due) -> tuple[sql.Composable, sql.Composable]:
@@ -107,7 +108,8 @@ def known(catalog: Catalog, rows: Due) -> tuple[sql.Composable, sql.Composable]:
         return EMPTY, EMPTY
     and_hash: sql.Composable = catalog.query("catalog", "and_hash", is_bad=is_bad(catalog))
     if rows.blake3:
-        and_hash = and_hash + sql.SQL(" ") + catalog.query("catalog", "and_blake3")
+        blake3_text = catalog.key_text("file_blake3")
+        and_hash += sql.SQL(" ") + catalog.query("catalog", "and_blake3", blake3_text=blake3_text)
     if rows.precheck == "size":
         return catalog.query("catalog", "known_size", and_hash=and_hash), EMPTY
     name = "known_stamps" if rows.precheck == "stat" else "known_xxh3"

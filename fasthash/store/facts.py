@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from psycopg import sql
-
 from fasthash import __version__
 from fasthash.config import CatalogNames
 from fasthash.errors import ConfigError
@@ -16,6 +14,7 @@ from fasthash.page import buckets
 from fasthash.page.facts import DriftCount, Duplicates, Facts, Group, Piece, Run
 from fasthash.store import leases, preflight, reports
 from fasthash.store.catalog import Catalog
+from fasthash.store.guard import guarded, told
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
 
@@ -88,10 +87,13 @@ def _gather(connection: Connection, catalog: Catalog, run_id: int, alive: list[i
 def _of_catalog(
     connection: Connection, catalog: Catalog, name: str, parameters: dict[str, Any]
 ) -> list[Row]:
-    parts: dict[str, sql.Composable] = {
-        part: catalog.query("facts", part) for part in ("size", "digest")
-    }
-    return connection.execute(catalog.query("facts", name, **parts), parameters).fetchall()
+
+    def read(asked: Catalog) -> list[Row]:
+        return connection.execute(asked.query("facts", name), parameters).fetchall()
+
+    return (
+        told(connection, catalog, read) if name == "shape" else guarded(connection, catalog, read)
+    )
 
 
 def _duplicates(connection: Connection, catalog: Catalog) -> Duplicates:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import json
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
-from fasthash.store.catalog import Catalog, of_types, type_parameters
+from fasthash.store.catalog import Catalog, digest_of, of_types, type_parameters
+from fasthash.store.guard import told
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
 
 FETCH_ROWS = 2_000
+MOST_DIGITS = 18  # of a bigint
 
 Rows = Generator[Row, None, None]
 
@@ -26,13 +30,14 @@ def iterate_hashed(
         algorithm: `sha256` or `blake3`.
         types: only these; all where none is named.
     """
-    statement = catalog.query(
-        "manifest",
-        "hashed_rows",
-        key=sql.Literal(f"file_{algorithm}"),
-        of_types=of_types(catalog, types),
-    )
-    yield from _stream(connection, statement, type_parameters(types) if types else {})
+    values = type_parameters(types) if types else {}
+
+    def statement(asked: Catalog) -> sql.Composed:
+        wanted = digest_of(asked.key_text(f"file_{algorithm}"))
+        of = of_types(asked, types)
+        return asked.query("manifest", "hashed_rows", wanted=wanted, of_types=of)
+
+    yield from _stream(connection, catalog, statement, values)
 
 
 def read_journal(connection: Connection, catalog: Catalog, row_id: str) -> list[Row]:
@@ -42,17 +47,46 @@ def read_journal(connection: Connection, catalog: Catalog, row_id: str) -> list[
     key = {"row_id": row_id, "catalog": catalog.key}
     with transaction(connection):
         connection.execute(query("manifest", "by_index"))
-        return connection.execute(statement, key).fetchall()
+        rows = connection.execute(statement, key).fetchall()
+    return [row | {"old_keys": old_keys(row["old_keys"])} for row in rows]
+
+
+def old_keys(text: str | None) -> dict[str, Any] | None:
+    """The keys of a row as they were; a number of an unusual size as it stood."""
+    if text is None:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(text, parse_int=_number, parse_float=str)
+    except RecursionError:
+        return {"as_json": text}
+    return found
+
+
+def _number(digits: str) -> int | str:
+    return int(digits) if len(digits) <= MOST_DIGITS else digits
 
 
 def iterate_duplicates(connection: Connection, catalog: Catalog) -> Rows:
     """Rows that share a digest with others, streamed group by group."""
-    yield from _stream(connection, catalog.query("manifest", "duplicate_rows"), {})
+
+    def statement(asked: Catalog) -> sql.Composed:
+        return asked.query("manifest", "duplicate_rows")
+
+    yield from _stream(connection, catalog, statement, {})
 
 
-def _stream(connection: Connection, statement: sql.Composed, values: dict[str, Any]) -> Rows:
-    # WITH HOLD: whoever leaves the list in a pager keeps no transaction open.
-    with connection.cursor(name="listing", withhold=True) as cursor:
+def _stream(
+    connection: Connection,
+    catalog: Catalog,
+    statement: Callable[[Catalog], sql.Composed],
+    values: dict[str, Any],
+) -> Rows:
+    def declare(asked: Catalog) -> psycopg.ServerCursor[Row]:
+        # WITH HOLD: whoever leaves the list in a pager keeps no transaction open. All rows are read
+        # when the transaction ends.
+        cursor = connection.cursor(name="listing", withhold=True)
         cursor.itersize = FETCH_ROWS
-        cursor.execute(statement, values)
+        return cursor.execute(statement(asked), values)
+
+    with told(connection, catalog, declare) as cursor:
         yield from cursor

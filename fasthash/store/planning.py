@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 from psycopg import Rollback
 
-from fasthash.config import NO_TYPE
 from fasthash.lease import SWEEPS_AT_MOST
 from fasthash.store.catalog import Catalog, read_boundaries, read_types
 from fasthash.store.due import Due
 from fasthash.store.queries import query
-from fasthash.store.rows import counted_before, plan_scrub, read_unmet
+from fasthash.store.rows import (
+    counted_before,
+    note_rows_without_id,
+    plan_scrub,
+    read_unmet,
+)
 from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
 
@@ -50,6 +54,8 @@ def plan_more(
         if plan["pass_no"] > 0 or rows.is_scrub:
             connection.execute(query("lease", "no_loops"))
         step = _Step(connection, catalog, rows, plan, types, range_rows)
+        if plan["next_range_no"] == 1 and not rows.is_scrub:
+            step.without_id()
         if plan["pass_no"] == 0:
             added = step.oldest() if rows.is_scrub else step.in_order(ranges)
         else:
@@ -105,17 +111,19 @@ class _Step:
             plan["pass_no"], plan["plan_after_marker"], plan["plan_after_id"] = 1, None, None
         return ranges > 0
 
+    def without_id(self) -> None:
+        """Counts rows that have no id, once a run."""
+        plan = self.plan
+        plan["next_range_no"] += note_rows_without_id(
+            self.connection, self.catalog, self.rows.run_id, plan["next_range_no"], self.types
+        )
+
     def in_order(self, ranges: int) -> bool:
         """The next ranges in (type, id) order."""
         plan = self.plan
         found: list[tuple[str | None, str | None, str, int]] = []
         if plan["plan_types"] is None:
-            known = read_types(self.connection, self.catalog)
-            plan["plan_types"] = [
-                t
-                for t in known
-                if not self.types or (t if t is not None else NO_TYPE) in self.types
-            ]
+            plan["plan_types"] = read_types(self.connection, self.catalog, self.types)
         rows = _left(plan, min(PLAN_ROWS, max(1, ranges) * self.range_rows))
         if plan["row_limit"] is not None:
             ranges = 1

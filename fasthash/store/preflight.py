@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+import psycopg
 from psycopg import sql
 
 from fasthash import logs
@@ -16,6 +17,7 @@ from fasthash.store import schema
 from fasthash.store.catalog import Catalog, find_catalog, read_indexes, read_types
 from fasthash.store.queries import query
 from fasthash.store.session import Connection
+from fasthash.store.transactions import transaction
 
 log = logging.getLogger("fasthash")
 
@@ -65,6 +67,18 @@ def check_ledger(connection: Connection) -> None:
         raise PreflightFailed(
             f"{len(missing)} ledger privileges are missing, the first: {missing[0]} "
             "(`fasthash grants ROLE` prints all)"
+        )
+
+
+def hint_at_children(catalog: Catalog) -> None:
+    """Logs that ids may repeat, where tables inherit from the catalog."""
+    if catalog.children:
+        log.warning(
+            "%d tables inherit from %s: their rows count as its own, and no index keeps their ids "
+            "apart; an id that several rows have is refused",
+            catalog.children,
+            catalog.key,
+            extra=logs.event("inheritance", children=catalog.children),
         )
 
 
@@ -157,8 +171,17 @@ def check_types(connection: Connection, catalog: Catalog, types: Sequence[str]) 
         return
     known = [NO_TYPE if t is None else t for t in read_types(connection, catalog)]
     for wanted in types:
-        if wanted not in known:
+        if wanted not in known and not _is_type(connection, catalog, wanted):
             raise PreflightFailed(f"no row has type {wanted!r}{did_you_mean(wanted, known)}")
+
+
+def _is_type(connection: Connection, catalog: Catalog, wanted: str) -> bool:
+    """Whether a row's type is equal to it, though not the same text: `Figure` of type citext."""
+    try:
+        with transaction(connection):
+            return bool(read_types(connection, catalog, [wanted]))
+    except psycopg.errors.DataError:
+        return False  # it is no value of the type: of an enumeration, say
 
 
 def registered_roots(connection: Connection) -> list[str]:

@@ -9,7 +9,7 @@ from psycopg import Rollback, sql
 
 from fasthash.fixity import Result
 from fasthash.store.applying import REFUSED, REFUSED_BY_FUNCTION, not_held
-from fasthash.store.catalog import Catalog, type_parameters
+from fasthash.store.catalog import Catalog, digest_of, type_parameters
 from fasthash.store.queries import identifier, query
 from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
@@ -73,6 +73,7 @@ def accept(
         write=write,
         holds=sql.SQL("w IS NOT NULL" if by_function else "w.holds IS TRUE"),
         joined=sql.SQL("true" if by_function else "w.row_id = p.row_id"),
+        old_digest=digest_of(sql.SQL("p.old_hash")),
         new_marker=query("result", "marker_text", ns=sql.SQL("%(read_at_ns)s::bigint")),
     )
     parameters: dict[str, Any] = {**read._asdict(), **found, "catalog_no": catalog_no}

@@ -1,4 +1,4 @@
-"""Reads the catalog's rows: those of a range as tasks, those not met yet, how many there are."""
+"""Reads what rows the catalog has: those not met yet, those that are due, how many there are."""
 
 from __future__ import annotations
 
@@ -6,65 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from psycopg import sql
-from psycopg.rows import tuple_row
 
-from fasthash.fixity import Known, LeasedRange, Task
 from fasthash.store import due
-from fasthash.store.catalog import Catalog, of_type, of_types, past, type_parameters
+from fasthash.store.catalog import Catalog, of_types, type_parameters
 from fasthash.store.due import Due
+from fasthash.store.guard import guarded
 from fasthash.store.queries import EMPTY, query
-from fasthash.store.session import Connection
-
-
-def read_range(
-    connection: Connection,
-    catalog: Catalog,
-    rows: Due,
-    leased: LeasedRange,
-    *,
-    with_segments: bool,
-) -> list[Task]:
-    """The rows of a range that are not committed yet, in key order.
-
-    Args:
-        with_segments: parts of the range may be committed already: leave these out.
-    """
-    columns, join = due.known(catalog, rows)
-    statement = catalog.query(
-        "catalog",
-        "read_range",
-        of_type=of_type(catalog, leased.artifact_type),
-        past=past(catalog, leased.after_id),
-        not_committed=catalog.query("catalog", "not_committed") if with_segments else EMPTY,
-        in_range=_in_range(catalog, rows, leased),
-        stored=due.stored(catalog, rows),
-        fresh=due.fresh(catalog, rows),
-        known=columns,
-        with_state=join,
-    )
-    parameters = {
-        **rows.parameters(catalog),
-        "range_no": leased.range_no,
-        "artifact_type": leased.artifact_type,
-        "after_id": leased.after_id,
-        "through_id": leased.through_id,
-    }
-    with connection.cursor(row_factory=tuple_row) as cursor:
-        cursor.execute(statement, parameters)
-        if rows.precheck == "off":
-            return [Task._make((*row, None, None, False)) for row in cursor]
-        return [
-            Task(row_id, path, stored, marker, preset, None if size is None else Known(size, *more))
-            for row_id, path, stored, marker, preset, size, *more in cursor
-        ]
-
-
-def _in_range(catalog: Catalog, rows: Due, leased: LeasedRange) -> sql.Composable:
-    """Which of the rows between its ends a range has."""
-    if not leased.is_listed:
-        return due.unmet(catalog, rows) if leased.pass_no > 0 else EMPTY
-    listed = catalog.query("catalog", "in_range")
-    return listed + catalog.query("catalog", "still_marked") if rows.is_scrub else listed
+from fasthash.store.session import Connection, Row
 
 
 def read_unmet(
@@ -74,25 +22,60 @@ def read_unmet(
 
     Of a scrub these are the rows that were locked or moved when their turn was.
     """
-    if rows.is_scrub:
-        statement = catalog.query("catalog", "left_over_rows")
-    else:
-        # Markers before a date are no news: what was counted has to be known otherwise.
-        of_since = rows.since is not None
-        statement = catalog.query(
-            "catalog",
-            "unmet_rows",
-            of_types=of_types(catalog, types),
-            unmet=due.unmet(catalog, rows),
-            not_counted=catalog.query("catalog", "not_counted") if of_since else EMPTY,
-            or_counted=catalog.query("catalog", "or_counted") if of_since else EMPTY,
-        )
     values = {**rows.parameters(catalog), "rows": limit, **type_parameters(types)}
-    found = connection.execute(statement, values).fetchall()
+
+    def read(asked: Catalog) -> list[Row]:
+        left_over = asked.query("catalog", "left_over_rows")
+        statement = left_over if rows.is_scrub else _unmet_rows(asked, rows, types)
+        return connection.execute(statement, values).fetchall()
+
+    found = guarded(connection, catalog, read)
     if rows.is_scrub:
         key = {"run_id": rows.run_id, "row_ids": [r["row_id"] for r in found]}
         connection.execute(query("catalog", "forget_left_over"), key)
     return [(r["artifact_type"], r["row_id"]) for r in found]
+
+
+def _unmet_rows(catalog: Catalog, rows: Due, types: Sequence[str]) -> sql.Composed:
+    # Markers before a date are no news: what was counted has to be known otherwise.
+    of_since = rows.since is not None
+    return catalog.query(
+        "catalog",
+        "unmet_rows",
+        of_types=of_types(catalog, types),
+        unmet=due.unmet(catalog, rows),
+        not_counted=catalog.query("catalog", "not_counted") if of_since else EMPTY,
+        or_counted=catalog.query("catalog", "or_counted") if of_since else EMPTY,
+    )
+
+
+# Why rows without an id are failed.
+WITHOUT_ID = "the row has no id, by which it could be told from others; it was not read"
+
+
+def count_rows_without_id(connection: Connection, catalog: Catalog, types: Sequence[str]) -> int:
+    """How many rows have a path and no id."""
+    if not catalog.has_null_ids:
+        return 0
+    statement = catalog.query("catalog", "rows_without_id", of_types=of_types(catalog, types))
+    found = connection.execute(statement, type_parameters(types)).fetchone()
+    return int(found["n"]) if found else 0
+
+
+def note_rows_without_id(
+    connection: Connection, catalog: Catalog, run_id: int, range_no: int, types: Sequence[str]
+) -> int:
+    """Counts the rows that have no id as failed, in ranges from that number on; how many."""
+    if not count_rows_without_id(connection, catalog, types):
+        return 0
+    key = {"run_id": run_id, "range_no": range_no, "detail": WITHOUT_ID, **type_parameters(types)}
+
+    def note(asked: Catalog) -> int:
+        statement = asked.query("catalog", "note_rows_without_id", of_types=of_types(asked, types))
+        found = connection.execute(statement, key).fetchone()
+        return int(found["n"]) if found else 0
+
+    return guarded(connection, catalog, note)
 
 
 def counted_before(connection: Connection, rows: Due, row_ids: Sequence[str]) -> set[str]:
@@ -111,29 +94,39 @@ def count_rows(
     Args:
         unmet: count only rows that it is for and has not met, not all there are.
     """
-    found = connection.execute(
-        catalog.query(
+
+    def read(asked: Catalog) -> list[Row]:
+        statement = asked.query(
             "catalog",
             "count_rows",
-            of_types=of_types(catalog, types),
-            unmet=due.unmet(catalog, rows) if unmet else EMPTY,
-        ),
-        {**rows.parameters(catalog), **type_parameters(types)},
-    )
-    return {row["artifact_type"]: row["n"] for row in found}
+            of_types=of_types(asked, types),
+            unmet=due.unmet(asked, rows) if unmet else EMPTY,
+        )
+        values = {**rows.parameters(asked), **type_parameters(types)}
+        return connection.execute(statement, values).fetchall()
+
+    return {row["artifact_type"]: row["n"] for row in guarded(connection, catalog, read)}
 
 
 def count_future(connection: Connection, catalog: Catalog, now: str) -> tuple[int, str | None]:
     """How many markers are later than now, and the last of them."""
-    found = connection.execute(catalog.query("catalog", "future_rows"), {"now": now}).fetchone()
+
+    def read(asked: Catalog) -> Row | None:
+        return connection.execute(asked.query("catalog", "future_rows"), {"now": now}).fetchone()
+
+    found = guarded(connection, catalog, read)
     return (int(found["n"]), found["latest"]) if found else (0, None)
 
 
 def read_freshness(connection: Connection, catalog: Catalog, rows: Due) -> dict[str, Any]:
     """The oldest marker and how many rows there are of each kind, as `freshness` has them."""
-    statement = catalog.query("catalog", "freshness", is_bad=due.is_bad(catalog))
-    found = connection.execute(statement, rows.parameters(catalog))
-    return found.fetchone() or {}
+
+    def read(asked: Catalog) -> dict[str, Any]:
+        connection.execute(query("lease", "no_loops"))
+        statement = asked.query("catalog", "freshness")
+        return connection.execute(statement, rows.parameters(asked)).fetchone() or {}
+
+    return guarded(connection, catalog, read)
 
 
 def plan_scrub(
@@ -151,25 +144,28 @@ def plan_scrub(
         How many ranges were added, and how many rows they hold.
     """
     first = plan["plan_after_marker"] is None
-    found = connection.execute(
-        catalog.query(
+
+    def read(asked: Catalog) -> Row | None:
+        statement = asked.query(
             "catalog",
             "plan_scrub",
-            of_types=of_types(catalog, types),
-            due=due.due(catalog, rows),
-            not_planned=EMPTY if first else catalog.query("catalog", "not_planned"),
-            past_marker=EMPTY if first else catalog.query("catalog", "past_marker"),
-        ),
-        {
-            **rows.parameters(catalog),
+            of_types=of_types(asked, types),
+            due=due.due(asked, rows),
+            not_planned=EMPTY if first else asked.query("catalog", "not_planned"),
+            past_marker=EMPTY if first else asked.query("catalog", "past_marker"),
+        )
+        values = {
+            **rows.parameters(asked),
             **type_parameters(types),
             "after_marker": plan["plan_after_marker"],
             "after_id": plan["plan_after_id"],
             "first_no": plan["next_range_no"],
             "range_rows": range_rows,
             "rows": limit,
-        },
-    ).fetchone()
+        }
+        return connection.execute(statement, values).fetchone()
+
+    found = guarded(connection, catalog, read)
     if found is None or not found["ranges"]:
         return 0, 0
     plan["plan_after_marker"], plan["plan_after_id"] = found["last_marker"], found["last_id"]

@@ -13,7 +13,7 @@ from fasthash.store.session import Connection
 from fasthash.store.transactions import transaction
 
 # Applied in this order, each in a transaction of its own; never changed once released.
-MIGRATIONS: Sequence[str] = ("schema_001", "schema_002", "schema_003", "schema_004")
+MIGRATIONS: Sequence[str] = ("schema_001", "schema_002", "schema_003", "schema_004", "schema_005")
 VERSION = len(MIGRATIONS)
 
 # What `run` does with each ledger table: no more than this is granted, or checked for.

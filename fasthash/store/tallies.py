@@ -12,8 +12,9 @@ from fasthash.errors import PreflightFailed
 from fasthash.facts import HeapFacts, RowFacts
 from fasthash.parsing import marker_text
 from fasthash.store.catalog import Catalog, of_types, type_parameters
+from fasthash.store.guard import guarded
 from fasthash.store.queries import EMPTY, query
-from fasthash.store.session import Connection
+from fasthash.store.session import Connection, Row
 
 PAGE_BYTES = 8192
 # A sample has so many pages: some 10,000 rows.
@@ -22,6 +23,7 @@ SAMPLE_PAGES = 1_000
 COUNT_PAGES = 2_000_000
 # A marker so far ahead of this host's clock is of the future.
 FUTURE = timedelta(minutes=1)
+COUNTED = ("with_path", "marked", "future", "odd_metadata", "unreadable", "nameless")
 
 
 def row_facts(
@@ -45,19 +47,16 @@ def row_facts(
 
 
 def _rows(connection: Connection, catalog: Catalog, types: Sequence[str], share: float) -> RowFacts:
-    row = connection.execute(
-        _statement(catalog, "rows", types, share),
-        {
-            **type_parameters(types),
-            "now": marker_text(datetime.now(UTC) + FUTURE),
-            "percent": 100 * share,
-        },
-    ).fetchone()
+    now = marker_text(datetime.now(UTC) + FUTURE)
+    values = {**type_parameters(types), "now": now, "percent": 100 * share}
+
+    def read(asked: Catalog) -> Row | None:
+        return connection.execute(_statement(asked, "rows", types, share), values).fetchone()
+
+    row = guarded(connection, catalog, read)
     if row is None:
         raise AssertionError("an aggregate has a row")
-    counts = {
-        name: round(row[name] / share) for name in ("with_path", "marked", "future", "odd_metadata")
-    }
+    counts = {name: round(row[name] / share) for name in COUNTED}
     how = "count" if share == 1.0 else "sample"
     return RowFacts(how, **counts, metadata_bytes=row["metadata_bytes"])
 
@@ -74,10 +73,13 @@ def sample_paths(
     share = min(1.0, SAMPLE_PAGES / max(1.0, pages))
     values = {**type_parameters(types), "rows": rows, "percent": 100 * share}
     for name in ("paths", "first_paths"):
+
+        def read(asked: Catalog, name: str = name) -> list[Row]:
+            return connection.execute(_statement(asked, name, types, share), values).fetchall()
+
         try:
             with connection.transaction():
-                statement = _statement(catalog, name, types, share)
-                found = connection.execute(statement, values).fetchall()
+                found = guarded(connection, catalog, read)
         except psycopg.errors.QueryCanceled:
             continue
         if found:

@@ -178,6 +178,12 @@ def test_what_only_a_partition_has(database: Database) -> None:
     assert database.sql(fires)[0]["tgenabled"] in ("A", b"A")
 
 
+MARKED = (
+    "jsonb_build_object('file_sha256', repeat('a', 64), "
+    "'file_sha256_computed_at', '2026-01-01T00:00:00Z')"
+)
+
+
 def test_room_on_pages(catalog: Database) -> None:
     catalog.sql(
         "INSERT INTO artifacts SELECT n, 'figure', 'x' || n FROM generate_series(10, 110000) n"
@@ -189,7 +195,7 @@ def test_room_on_pages(catalog: Database) -> None:
         mend(catalog, ill)
         assert not of(examine(catalog), check)
     catalog.sql("ALTER TABLE artifacts RESET (fillfactor)")
-    catalog.sql('UPDATE artifacts SET metadata = \'{"file_sha256_computed_at": "2026"}\'')
+    catalog.sql(f"UPDATE artifacts SET metadata = {MARKED}")
     assert not of(examine(catalog), "catalog.fillfactor"), "there is nothing to write"
 
 
@@ -291,7 +297,7 @@ def test_rows_are_estimated(catalog: Database, monkeypatch: pytest.MonkeyPatch) 
     """Where there are too many to count, some pages have to do."""
     catalog.sql(
         "INSERT INTO artifacts SELECT n, 'figure', 'f' || n, "
-        "jsonb_build_object('file_sha256_computed_at', CASE WHEN n % 2 = 0 THEN '2026' END) "
+        f"CASE WHEN n % 2 = 0 THEN {MARKED} ELSE '{{}}' END "
         "FROM generate_series(10, 40000) n"
     )
     monkeypatch.setattr(tallies, "COUNT_PAGES", 0)

@@ -142,7 +142,7 @@ def test_a_refusal_at_the_end_is_told_as_one(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["leases.grant", "leases.be_seen", "runs.report", "rows.read_range"]
+    "name", ["leases.grant", "leases.be_seen", "runs.report", "ranges.read_range"]
 )
 def test_a_defect_in_the_middle(database: Database, name: str) -> None:
     module = "heartbeat" if name in ("leases.be_seen", "runs.report") else "leasing"

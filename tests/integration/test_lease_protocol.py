@@ -28,8 +28,7 @@ from fasthash.config import CatalogNames
 from fasthash.fixity import LeasedRange, Part, Result, Task, Unit, Verdict
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, rows_to_keep
 from fasthash.store import catalog as catalogs
-from fasthash.store import leases, planning, runs, session
-from fasthash.store import rows as catalog_rows
+from fasthash.store import leases, planning, ranges, runs, session
 from fasthash.store.applying import Target
 from fasthash.store.due import Due
 from fasthash.store.runs import RunIdentity
@@ -105,7 +104,7 @@ class Holder:
 
     def read(self, leased: LeasedRange) -> list[Task]:
         due = Due(run_id=self.run_id)
-        return catalog_rows.read_range(self.ledger, self.catalog, due, leased, with_segments=True)
+        return ranges.read_range(self.ledger, self.catalog, due, leased, with_segments=True)
 
     def work(self, rows: int) -> None:
         """One of the workers answers the next rows of its unit."""

@@ -279,6 +279,7 @@ def test_what_becomes_of_a_counted_row_is_noted_and_not_counted(row: Database) -
 
 
 def tasks(job: Job) -> list[Any]:
-    from fasthash.store import rows
+    from fasthash.store import ranges
 
-    return rows.read_range(job.connection, job.catalog, job.due, job.ranges[0], with_segments=False)
+    leased = job.ranges[0]
+    return ranges.read_range(job.connection, job.catalog, job.due, leased, with_segments=False)

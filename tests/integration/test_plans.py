@@ -16,7 +16,7 @@ from psycopg import sql
 
 from fasthash.config import CatalogNames
 from fasthash.fixity import LeasedRange
-from fasthash.store import applying, due, listing, planning, rows, session, states
+from fasthash.store import applying, due, listing, planning, ranges, rows, session, states
 from fasthash.store.applying import Statement, Target
 from fasthash.store.catalog import Catalog, find_catalog, of_types
 from fasthash.store.due import Due
@@ -78,7 +78,7 @@ def grow(database: Database, analyzed: str) -> None:
         database.sql(f"ANALYZE {tables}")
     for statement in (
         "INSERT INTO artifacts SELECT n, 'a', 'p', jsonb_build_object("
-        "'file_sha256', repeat('a', 64), 'file_sha256_computed_at', '2025-01-01') "
+        "'file_sha256', repeat('a', 64), 'file_sha256_computed_at', '2025-01-01T00:00:00.000000Z') "
         "FROM generate_series(1, {n}) n",
         "INSERT INTO fasthash.residual SELECT 6, n::text, 'a', 'p', 'no_file' "
         "FROM generate_series(1, {n}) n",
@@ -154,7 +154,7 @@ def test_the_rows_of_a_range_are_looked_up(big: tuple[Connection, Catalog], kind
     connection, catalog = big
     leased = LeasedRange(1, "a", "1", "5", 1, 1, is_listed=True)
     with explained(connection) as lines:
-        assert not rows.read_range(connection, catalog, DUES[kind], leased, with_segments=True)
+        assert not ranges.read_range(connection, catalog, DUES[kind], leased, with_segments=True)
     assert not scanned(lines) - {"artifacts", "segment", "checkpoint"}, lines
 
 
@@ -199,7 +199,7 @@ def test_planning_a_scrub_never_loops(big: tuple[Connection, Catalog], database:
                 added = planning.plan_more(connection, catalog, one, (), 500, 1)
             assert not any(_loops_over(lines, place) for place in range(len(lines))), lines
             # Rows that are in a list get a marker that lies ahead: of a host whose clock is late.
-            later = '{"file_sha256_computed_at": "2025-06-01"}'
+            later = '{"file_sha256_computed_at": "2025-06-01T00:00:00Z"}'
             database.sql(
                 "UPDATE artifacts SET metadata = metadata || %s::jsonb WHERE id < 9", later
             )

@@ -334,9 +334,13 @@ def test_an_index_weighs_less_when_nothing_is_to_do() -> None:
 
 
 def test_rows_that_need_a_look() -> None:
-    rows = replace(ROWS, how="sample", odd_metadata=5, future=2, metadata_bytes=9000.0)
+    odd = {"odd_metadata": 5, "future": 2, "unreadable": 3, "nameless": 4}
+    rows = replace(ROWS, how="sample", metadata_bytes=9000.0, **odd)
     found = worse(catalog.judge(replace(DATABASE, rows=rows), WISHES))
-    assert set(found) == {"catalog.metadata_odd", "catalog.future", "catalog.metadata_size"}
+    assert set(found) == {
+        "catalog.metadata_odd", "catalog.future", "catalog.metadata_size", "catalog.unreadable",
+        "catalog.no_id",
+    }  # fmt: skip
     assert found["catalog.future"].text.startswith("about 2 rows")
 
 

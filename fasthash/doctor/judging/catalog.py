@@ -213,6 +213,17 @@ def _contents(rows: RowFacts | None, table: TableFacts, wishes: Wishes) -> Itera
         where = f"jsonb_typeof({quoted}::jsonb) <> 'object'"
         remedy = f"SELECT * FROM {table.quoted} WHERE {where};"  # noqa: S608
         yield Finding("catalog.metadata_odd", Level.WARNING, f"{text} cannot be written", remedy)
+    if rows.unreadable:
+        text = f"the database cannot give {about}{rows.unreadable:,} rows: those are not hashed"
+        remedy = (
+            f"SELECT {table.quoted_columns[wishes.columns['--id-column']]}, "  # noqa: S608
+            f"fasthash.unreadable({table.quoted_columns[wishes.columns['--metadata-column']]}) "
+            f"FROM {table.quoted};"
+        )
+        yield Finding("catalog.unreadable", Level.WARNING, text, remedy)
+    if rows.nameless:
+        text = f"{about}{rows.nameless:,} rows have no id: those are not hashed"
+        yield Finding("catalog.no_id", Level.WARNING, text)
     if rows.future:
         text = f"{about}{rows.future:,} rows have a marker of the future: taken as fresh until then"
         yield Finding("catalog.future", Level.WARNING, text)

@@ -1,0 +1,73 @@
+-- name: key_text
+-- Fragment: the value of a key of the metadata, as text.
+(a.{metadata} ->> {key})
+
+-- name: key_text_guarded
+-- Fragment: the same where rows may have metadata that the database cannot give: NULL then.
+fasthash.text_of(a.{metadata}, {key})
+
+-- name: metadata_type
+-- Fragment: what the metadata are; all but an object cannot be written to.
+{typeof}(a.{metadata})
+
+-- name: metadata_type_guarded
+-- Fragment: the same, NULL where the database cannot tell.
+fasthash.type_of(a.{metadata})
+
+-- name: path_text
+-- Fragment: the path.
+a.{path}::text
+
+-- name: path_text_guarded
+-- Fragment: the same; bytes that are no text are shown by their numbers.
+fasthash.shown(a.{path}::text)
+
+-- name: unreadable
+-- Fragment: why the database cannot give a row, in its own words; NULL where it can.
+NULL::text
+
+-- name: unreadable_guarded
+-- Fragment: the same, tried.
+coalesce(fasthash.unreadable(a.{metadata}), fasthash.unreadable(a.{path}::text))
+
+-- name: digest
+-- Fragment: the hash that a text is: 64 hexadecimal digits, in capitals or not; also with blanks
+-- around, or behind `sha256:`. NULL where it is none. (A pattern with {64} takes ten times as long.)
+CASE WHEN length({text}) = 64 AND {text} !~ '[^0-9a-fA-F]' THEN lower({text} COLLATE "C")
+     ELSE substring(lower({text} COLLATE "C")
+                    FROM '^\s*(?:sha-?256\s*[:=]\s*)?([0-9a-f]{{64}})\s*$') END
+
+-- name: compared
+-- Fragment: what a file's hash is compared with: the hash that a text is, or else the text itself,
+-- which no hash is equal to. An empty one is none.
+coalesce({digest}, nullif(btrim({text}, E' \t\r\n'), ''))
+
+-- name: is_time
+-- Fragment: whether a text is a time as ISO 8601 has them, in its extended form. What fasthash wrote
+-- is recognised in 2 us, what others did by a pattern that takes 5.
+CASE WHEN translate({text}, '0123456789', '0000000000') = '0000-00-00T00:00:00.000000Z'
+     THEN substr({text}, 6, 2) COLLATE "C" BETWEEN '01' AND '12'
+          AND substr({text}, 9, 2) COLLATE "C" BETWEEN '01' AND '31'
+          AND substr({text}, 12, 2) COLLATE "C" <= '23'
+          AND substr({text}, 15, 2) COLLATE "C" <= '59'
+          AND substr({text}, 18, 2) COLLATE "C" <= '60'
+     ELSE {text} ~ ('^[0-9]{{4}}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])'
+                    || 'T(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60)(?:[.,][0-9]+)?)?'
+                    || '(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?$') END
+
+-- name: marker
+-- Fragment: the marker, which counts only if it is a time and the row has a hash. Compared byte by
+-- byte: ISO 8601 in UTC sorts as the times do. (Of a marker with another offset the order is wrong
+-- by that offset, which is at most 14 hours.)
+(CASE WHEN {is_time} AND ({digest}) IS NOT NULL THEN {marker_text} END COLLATE "C")
+
+-- name: marker_guarded
+-- Fragment: the same; an empty one, which is older than any, for a row that cannot be read.
+(CASE WHEN {unreadable} IS NOT NULL THEN ''
+      WHEN {is_time} AND ({digest}) IS NOT NULL THEN {marker_text} END COLLATE "C")
+
+-- name: size
+-- Fragment: the recorded size, where it is a number that a file can have. (A pattern with {1,18}
+-- takes three times as long.)
+CASE WHEN length({size_text}) BETWEEN 1 AND 18 AND {size_text} !~ '[^0-9]'
+     THEN ({size_text})::bigint END
