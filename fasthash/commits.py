@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from fasthash import logs
-from fasthash.errors import DatabaseLost, WorkersFailed
+from fasthash.errors import DatabaseLost, DatabaseRefused, WorkersFailed
 from fasthash.fixity import Counts, Part
 from fasthash.metrics import Metrics
 from fasthash.process import Child
-from fasthash.writer import Lost, Receipt, WriterSetup
+from fasthash.writer import Lost, Receipt, Refused, WriterSetup
 
 log = logging.getLogger("fasthash")
 
@@ -82,6 +82,7 @@ class Commits:
 
         Raises:
             DatabaseLost: the writer gave up on the database.
+            DatabaseRefused: it takes no row.
             WorkersFailed: writers die again and again.
         """
         deaths = 0
@@ -120,6 +121,8 @@ class Commits:
         while (message := await process.receive()) is not None:
             if isinstance(message, Lost):
                 raise DatabaseLost(message.message)
+            if isinstance(message, Refused):
+                raise DatabaseRefused(message.message)
             if isinstance(message, Receipt):
                 self._settle(message)
 

@@ -7,7 +7,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from fasthash.aside import Aside
 from fasthash.errors import DatabaseRefused
-from fasthash.store.session import Connection, DatabaseError, Session, one_line
+from fasthash.store.answers import DatabaseError, one_line
+from fasthash.store.session import Connection, Session
 
 P = ParamSpec("P")
 T = TypeVar("T")

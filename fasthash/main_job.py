@@ -71,6 +71,7 @@ def check(settings: Settings) -> tuple[Catalog, list[Root]]:
             if writing or settings.scrub is not None or settings.precheck != "off":
                 preflight.check_ledger(connection)
             if writing:
+                preflight.try_to_write(connection, catalog)
                 preflight.hint_at_indexes(connection, catalog)
                 preflight.hint_at_children(catalog)
             if settings.courtesy.most_replication_lag_s:

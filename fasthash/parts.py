@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from fasthash import wire
-from fasthash.fixity import Part, Result
+from fasthash.fixity import Part, Result, Verdict
 
 Columns = Sequence[Sequence[Any]]  # one for each field of Result, in its order
 
@@ -54,12 +54,21 @@ def cut(part: Part, at: int) -> tuple[Part, Part]:
     return first, rest
 
 
-def refuse(part: Part, row_ids: frozenset[str], detail: str) -> Part:
-    """The part with what is said of some of its rows: that they cannot be written, and why."""
+def refuse(
+    part: Part, row_ids: frozenset[str], detail: str, verdict: Verdict | None = None
+) -> Part:
+    """The part with what is said of some of its rows: that they cannot be written, and why.
+
+    Args:
+        verdict: takes the place of theirs, if one is given: they are not looked at any more.
+    """
     rows = results(part)
     if not any(row.row_id in row_ids for row in rows):
         return part
-    marked = [r._replace(detail=detail) if r.row_id in row_ids else r for r in rows]
+    marked = [
+        r._replace(detail=detail, verdict=str(verdict or r.verdict)) if r.row_id in row_ids else r
+        for r in rows
+    ]
     return replace(part, payload=pack(marked))
 
 

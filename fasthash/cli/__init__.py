@@ -189,9 +189,9 @@ def _complain_of_database(error: BaseException) -> int:
     psycopg: Any = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(error, psycopg.Error):
         return _complain_of_defect(error)
-    from fasthash.store.session import one_line  # noqa: PLC0415
+    from fasthash.store.answers import described  # noqa: PLC0415
 
-    return _complain(f"the database refused: {one_line(error)}", 4)
+    return _complain(f"the database refused: {described(error)}", 4)
 
 
 def _complain_of_defect(error: BaseException) -> int:

@@ -148,13 +148,13 @@ def measure(directory: str, dsn: str | None, budget_s: float) -> tuple[Sample, F
 
 def _write_rate(dsn: str, seconds: float) -> float:
     from fasthash.errors import PreflightFailed  # noqa: PLC0415
-    from fasthash.store import rate, session  # noqa: PLC0415
+    from fasthash.store import answers, rate, session  # noqa: PLC0415
 
     with session.connect_once(find_dsn(dsn, make=True), "bench") as connection:
         try:
             return rate.write_rate(connection, seconds)
-        except session.DatabaseError as error:
-            raise PreflightFailed(f"the database refused: {session.one_line(error)}") from error
+        except answers.DatabaseError as error:
+            raise PreflightFailed(f"the database refused: {answers.one_line(error)}") from error
 
 
 def _settings(advice: Advice) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def tell_end(metrics: Exporter, finished: Finished) -> None:
 def tell_failure(metrics: Exporter, error: Exception) -> None:
     """Tells that it came to no summary: nothing was begun, or the driver or a defect ended it."""
     from fasthash.exposition import How  # noqa: PLC0415
-    from fasthash.store.session import DatabaseError  # noqa: PLC0415
+    from fasthash.store.answers import DatabaseError  # noqa: PLC0415
 
     if isinstance(error, FasthashError):
         status = error.exit_status

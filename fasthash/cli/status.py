@@ -108,7 +108,7 @@ def _looks(status: dict[str, Any], dsn: str, pause_s: float) -> Iterator[dict[st
 
     While the database cannot be reached it is the last one, with the reason as `unreachable`.
     """
-    from fasthash.store.session import DatabaseError, one_line  # noqa: PLC0415
+    from fasthash.store.answers import DatabaseError, one_line  # noqa: PLC0415
 
     yield status
     is_given_up = status["state"] != "running"

@@ -92,7 +92,7 @@ def _look_at_database(patient: Patient) -> Seen:
     if patient.dsn is None:
         absent = DatabaseFacts(absent=patient.absent)
         return Seen(absent, _look_at_roots(patient.roots, sentinel))
-    from fasthash.store import diagnose, session  # noqa: PLC0415
+    from fasthash.store import answers, diagnose, session  # noqa: PLC0415
 
     where = session.describe(patient.dsn)
     try:
@@ -104,8 +104,8 @@ def _look_at_database(patient: Patient) -> Seen:
         seen = _through(look, patient)
         database = replace(seen.database, where=look.where, unseen=tuple(look.unseen))
         return seen._replace(database=database)
-    except session.DatabaseError as error:
-        lost = DatabaseFacts(where, unreachable=f"{where} was lost: {session.one_line(error)}")
+    except answers.DatabaseError as error:
+        lost = DatabaseFacts(where, unreachable=f"{where} was lost: {answers.one_line(error)}")
         return Seen(lost, _look_at_roots(patient.roots, sentinel))
     finally:
         look.close()

@@ -250,6 +250,29 @@ SELECT EXISTS (
 -- there are several with one id.
 i.verdict NOT IN ('unreadable_row', 'write_refused')
 
+-- name: is_policed
+-- Whether row level security stands between this role and some rows.
+SELECT row_security_active(%(table_oid)s::bigint::oid) AS found
+
+-- name: not_to_lock
+-- Of these rows those that are there and that this statement cannot lock.
+WITH wanted AS MATERIALIZED (
+    SELECT w.row_id, w.row_id{as_id} AS id FROM unnest(%(row_id)s::text[]) AS w (row_id)
+),
+locked AS MATERIALIZED (
+    SELECT a.{id} AS id FROM {catalog} a
+    WHERE a.{id} IN (SELECT w.id FROM wanted w)
+    FOR NO KEY UPDATE OF a SKIP LOCKED
+)
+SELECT w.row_id
+FROM wanted w
+WHERE EXISTS (SELECT FROM {catalog} a WHERE a.{id} = w.id) AND w.id NOT IN (SELECT l.id FROM locked l)
+
+-- name: try_lock
+-- A row that nobody has locked, and that does not come, may be seen and not changed.
+SELECT a.{id}::text AS row_id FROM {catalog} a WHERE a.{id} = %(row_id)s{as_id}
+FOR NO KEY UPDATE OF a NOWAIT
+
 -- name: repeated
 -- Of these ids those that several rows have.
 SELECT a.{id}::text AS row_id, count(*) AS n

@@ -26,13 +26,14 @@ class Absence:
         self.timeout_s = timeout_s
         self._since_s: float | None = None  # monotonic
 
-    def goes_on(self, reason: str, since_s: float, error: Exception) -> None:
+    def goes_on(self, reason: str, since_s: float, error: Exception, *, answers: bool) -> None:
         """The database did not serve, once more.
 
         Args:
             reason: one line.
             since_s: when it began, if this is the first time; monotonic.
             error: the cause.
+            answers: it is there, and this is what it said.
 
         Raises:
             DatabaseLost: it has lasted too long.
@@ -49,8 +50,9 @@ class Absence:
                 ),
             )
         elif time.monotonic() - self._since_s > self.timeout_s:
+            how = "could not serve" if answers else "stayed away"
             raise DatabaseLost(
-                f"{self.where} stayed away for {self.timeout_s:.0f} s ({reason}); "
+                f"{self.where} {how} for {self.timeout_s:.0f} s ({reason}); "
                 "everything committed so far is kept: `fasthash run` goes on from there"
             ) from error
 

@@ -8,14 +8,16 @@ from functools import cache
 from typing import Any
 
 from psycopg import sql
+from psycopg.errors import LockNotAvailable
 from psycopg.rows import tuple_row
 
 from fasthash import drift
-from fasthash.fixity import Counts, DriftKind, Outcome, Part, Verdict
+from fasthash.fixity import Counts, DriftKind, Outcome, Part, Result, Verdict
+from fasthash.store.answers import DatabaseError
 from fasthash.store.catalog import Catalog, compared, digest_of
 from fasthash.store.queries import EMPTY, identifier, query, stamps
 from fasthash.store.ranges import repeated
-from fasthash.store.session import Connection, DatabaseError
+from fasthash.store.session import Connection
 
 # Nearly every row of a backfill: columns that hold nothing else are not sent.
 _USUALLY = {
@@ -44,6 +46,7 @@ _FAILED = frozenset(
 REFUSED = (
     "the row did not take what was written: a trigger or a rule of the catalog changed it back"
 )
+HIDDEN = "row level security of the catalog lets this role see the row, and not change it"
 REFUSED_BY_FUNCTION = "the update function did not write what it was given"
 
 
@@ -55,13 +58,14 @@ class RowsRefused(Exception):
     """Rows do not hold what they were given, so that nothing of the transaction may count.
 
     `row_ids` are theirs, as text, and `detail` says who was in the way: they are to be marked as
-    refused, and the batch done again.
+    refused, and the batch done again. `unseen` are rows that are not to be looked at then.
     """
 
-    def __init__(self, row_ids: frozenset[str], detail: str) -> None:
+    def __init__(self, row_ids: frozenset[str], detail: str, *, unseen: bool = False) -> None:
         super().__init__(detail)
         self.row_ids = row_ids
         self.detail = detail
+        self.unseen = unseen
 
 
 @dataclass(slots=True)
@@ -182,6 +186,47 @@ def apply_rows(
             "catalog_no": target.catalog_no,
         }
         connection.execute(query("result", "add_drift"), {**key, **evidence})
+
+
+def check_policies(connection: Connection, catalog: Catalog, row_ids: Sequence[str]) -> None:
+    """Tells rows that others have locked from those that a policy keeps from being locked.
+
+    Raises:
+        RowsRefused: these are some of them.
+    """
+    asked = connection.execute(query("result", "is_policed"), {"table_oid": catalog.table_oid})
+    if not (row := asked.fetchone()) or not row["found"]:
+        return
+    statement = catalog.query("result", "not_to_lock")
+    found = connection.execute(statement, {"row_id": list(row_ids)}).fetchall()
+    hidden = {r["row_id"] for r in found if _is_hidden(connection, catalog, r["row_id"])}
+    if hidden:
+        raise RowsRefused(frozenset(hidden), HIDDEN, unseen=True)
+
+
+def _is_hidden(connection: Connection, catalog: Catalog, row_id: str) -> bool:
+    try:
+        with connection.transaction():
+            one = connection.execute(catalog.query("result", "try_lock"), {"row_id": row_id})
+            return one.fetchone() is None
+    except LockNotAvailable:
+        return False
+
+
+def probe(connection: Connection, target: Target) -> None:
+    """Has the server check the statement, without a row, within the caller's transaction.
+
+    What it refuses then is refused for every row: a missing privilege or column, a rule, a table
+    that is published without a replica identity.
+
+    Raises:
+        psycopg.Error: it refuses it.
+    """
+    columns: dict[str, Any] = {name: [] for name in (*Result._fields, "range_no")}
+    how = Statement(target, sweep=False, looks=False)
+    nothing = Tally()
+    columns["locked_rows_fail"] = False
+    _execute(connection, how, columns, nothing, overwrite=True)
 
 
 def _name_repeated(connection: Connection, catalog: Catalog, row_ids: Sequence[str]) -> str:

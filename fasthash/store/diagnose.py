@@ -14,11 +14,12 @@ from fasthash.config import CatalogNames
 from fasthash.errors import PreflightFailed
 from fasthash.facts import HeapFacts, IndexFacts, LedgerFacts, ServerFacts, TableFacts, TriggerFacts
 from fasthash.store import schema
+from fasthash.store.answers import is_away, one_line
 from fasthash.store.catalog import Catalog, find_catalog
 from fasthash.store.hindrances import held_back
 from fasthash.store.preflight import missing_grants
 from fasthash.store.queries import query
-from fasthash.store.session import Connection, connect_once, is_away, one_line
+from fasthash.store.session import Connection, connect_once
 from fasthash.store.strain import read_strain
 
 T = TypeVar("T")

@@ -15,8 +15,9 @@ from typing import TypeVar
 import psycopg
 
 from fasthash import logs
+from fasthash.store.answers import DatabaseError, one_line
 from fasthash.store.catalog import Catalog
-from fasthash.store.session import Connection, DatabaseError, one_line
+from fasthash.store.session import Connection
 from fasthash.store.transactions import transaction
 
 log = logging.getLogger("fasthash")

@@ -14,10 +14,12 @@ from fasthash.config import NO_TYPE, CatalogNames, did_you_mean
 from fasthash.errors import PreflightFailed
 from fasthash.parsing import parse_table
 from fasthash.store import schema
+from fasthash.store.answers import IN_THE_WAY, DatabaseError, described, is_gone
+from fasthash.store.applying import Target, probe
 from fasthash.store.catalog import Catalog, find_catalog, read_indexes, read_types
 from fasthash.store.queries import query
 from fasthash.store.session import Connection
-from fasthash.store.transactions import transaction
+from fasthash.store.transactions import Rollback, transaction
 
 log = logging.getLogger("fasthash")
 
@@ -68,6 +70,24 @@ def check_ledger(connection: Connection) -> None:
             f"{len(missing)} ledger privileges are missing, the first: {missing[0]} "
             "(`fasthash grants ROLE` prints all)"
         )
+
+
+def try_to_write(connection: Connection, catalog: Catalog) -> None:
+    """Has the server check the statement that writes results, with no row.
+
+    Raises:
+        PreflightFailed: it would refuse every row.
+    """
+    try:
+        with transaction(connection):
+            probe(connection, Target(catalog, 0, 0, "overwrite"))
+            raise Rollback
+    except IN_THE_WAY:
+        pass  # somebody has locked the table: that may be over when the first batch comes
+    except DatabaseError as error:
+        if is_gone(connection):
+            raise
+        raise PreflightFailed(f"{catalog.key} cannot be written: {described(error)}") from error
 
 
 def hint_at_children(catalog: Catalog) -> None:

@@ -11,11 +11,12 @@ from psycopg.rows import tuple_row
 
 from fasthash.fixity import Known, LeasedRange, Task, Verdict
 from fasthash.store import due
+from fasthash.store.answers import DatabaseError, one_line
 from fasthash.store.catalog import Catalog, of_type, past
 from fasthash.store.due import Due
 from fasthash.store.guard import NO_FUNCTIONS, guarded, is_of_values
 from fasthash.store.queries import EMPTY
-from fasthash.store.session import Connection, DatabaseError, one_line
+from fasthash.store.session import Connection
 from fasthash.store.transactions import transaction
 
 

@@ -14,10 +14,11 @@ from psycopg.types.json import Jsonb
 from fasthash.config import CatalogNames
 from fasthash.errors import PreflightFailed
 from fasthash.store import schema
+from fasthash.store.answers import one_line
 from fasthash.store.catalog import Catalog, find_catalog
 from fasthash.store.preflight import check_server
 from fasthash.store.queries import EMPTY, identifier, query
-from fasthash.store.session import Connection, Row, one_line
+from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
 
 CONTENT_HASH = "content_hash"

@@ -17,6 +17,15 @@ from psycopg.rows import dict_row
 
 from fasthash.errors import ConfigError, DatabaseLost, DatabaseUnreachable
 from fasthash.store.absence import Absence
+from fasthash.store.answers import (
+    CONTENTION,
+    Unwell,
+    described,
+    is_away,
+    is_gone,
+    is_stuck,
+    one_line,
+)
 from fasthash.store.queries import query
 from fasthash.store.watch import SILENCE_S, Watch, deadline, hang_up
 
@@ -60,21 +69,6 @@ ACKNOWLEDGED_WITHIN_S = 30
 CANCEL_WITHIN_S = 0.25
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MOST_S = 2.0
-
-# What callers catch, who do not import the driver themselves.
-DatabaseError = psycopg.Error
-
-# Another session was in the way; the same work may succeed a moment later.
-CONTENTION = (
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.LockNotAvailable,
-)
-# For the writer, whose statements have a time-out, a statement that took too long is no other.
-IN_THE_WAY = (*CONTENTION, psycopg.errors.QueryCanceled)
-# The server is there but cannot serve now: disk full, out of memory, starting up, shutting down,
-# or read-only, as one is that lost its office to another.
-_UNWELL_CLASSES = ("53", "57P", "08", "58", "25006")
 
 
 def check_dsn(dsn: str) -> str:
@@ -155,27 +149,6 @@ def connect_once(dsn: str, purpose: str, within_s: float = CONNECT_TIMEOUT_S) ->
         ) from error
 
 
-def one_line(error: BaseException) -> str:
-    """The first line of a database error, which holds no statement and no values."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
-
-
-def is_away(error: psycopg.Error, connection: Connection | None) -> bool:
-    """Whether the server is gone or unwell, so that waiting may help."""
-    state = error.sqlstate or ""
-    return (
-        connection is None
-        or connection.closed
-        or connection.broken
-        or state.startswith(_UNWELL_CLASSES)
-    )
-
-
-def is_stuck(error: psycopg.Error) -> bool:
-    """Whether the server ended a statement that took too long, or its administrator did."""
-    return isinstance(error, psycopg.errors.QueryCanceled)
-
-
 class Session:
     """A connection that outlives the server's restarts.
 
@@ -217,7 +190,8 @@ class Session:
 
         A statement that the server has ended for its length counts as the database being away.
 
-        `work` has to be a transaction of its own that may be repeated.
+        `work` has to be a transaction of its own that may be repeated. It raises `Unwell` where the
+        server answers, and it knows that no row is to blame.
 
         Raises:
             DatabaseLost: the database stayed away past the time-out, or `abandon` was called.
@@ -234,11 +208,13 @@ class Session:
                 if not (contended or is_stuck(error) or is_away(error, self.connection)):
                     raise
                 self._note_failure(error, contended, began_at)
-                self._pause(pause_s)
-                pause_s = min(pause_s * 2, BACKOFF_MOST_S)
+            except Unwell as unwell:
+                self._note_failure(unwell.error, False, began_at)
             else:
                 self._absence.is_over()
                 return result
+            self._pause(pause_s)
+            pause_s = min(pause_s * 2, BACKOFF_MOST_S)
 
     def _watched(self, work: Callable[[Connection], T]) -> T:
         if self.connection is None or self.connection.closed or self.connection.broken:
@@ -269,7 +245,9 @@ class Session:
             log.debug("%s: %s; trying again", self.purpose, one_line(error))
             return
         since_s = began_at if self._watch.hung_up else time.monotonic()
-        self._absence.goes_on(one_line(error), since_s, error)
+        self._absence.goes_on(
+            described(error), since_s, error, answers=not is_gone(self.connection)
+        )
 
     def _pause(self, pause_s: float) -> None:
         # Jitter, so that processes that collided do not collide again in step.

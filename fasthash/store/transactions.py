@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg import Rollback
 
 from fasthash.store.session import Connection
+
+__all__ = ["Rollback", "durable_transaction", "lose_answer", "patient", "transaction"]
 
 
 @contextmanager

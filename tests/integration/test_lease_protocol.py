@@ -24,6 +24,7 @@ from hypothesis.stateful import (
 )
 
 from fasthash import parts
+from fasthash.batches import Writer
 from fasthash.config import CatalogNames
 from fasthash.fixity import LeasedRange, Part, Result, Task, Unit, Verdict
 from fasthash.lease import ATTEMPTS_BEFORE_ALONE, rows_to_keep
@@ -33,7 +34,6 @@ from fasthash.store.applying import Target
 from fasthash.store.due import Due
 from fasthash.store.runs import RunIdentity
 from fasthash.supply import Supply
-from fasthash.writer import Writer, WriterSetup
 
 ROWS = 14
 RANGE_ROWS = 6
@@ -65,7 +65,7 @@ class Holder:
         self.holder_id = leases.add_holder(self.ledger, self.run_id, "host", os.getpid())
         leases.claim_alive(self.pulse, self.holder_id)
         target = Target(self.catalog, self.run_id, self.holder_id, "overwrite")
-        self.writer = Writer(WriterSetup(self.database.dsn, 5.0, target, "text", 20))
+        self.writer = Writer(self.database.dsn, 5.0, target)
 
     def lease(self) -> bool:
         """Leases a range, planning if nothing waits; narrows it if it was lost often."""
