@@ -36,8 +36,9 @@ log = logging.getLogger("fasthash")
 PATIENCE_S = 5.0
 PAUSE_S = 0.2
 # The pieces of such a batch have waited already.
-PIECES_PATIENCE_S = 0.5
-# What a server says that cannot serve may be said by a row's trigger: it is tried so often more.
+PIECES_PATIENCE_S = 0.2
+# What a server says that cannot serve may be said by a row's trigger: a row alone is tried so often
+# more, unless the row before it was refused alike.
 UNWELL_TRIES = 2
 # So many rows in a row were refused alike, and none was written: it is not the rows. A catalog of
 # fewer comes to its end, with a residual for each.
@@ -111,7 +112,7 @@ class Writer:
             except _Fault as fault:
                 error = fault.error
                 self._stop_if_of_all(error)
-                if sounds_unwell(error) and unwell_tries < UNWELL_TRIES:
+                if unwell_tries < self._tries_more(error, parts):
                     unwell_tries += 1
                     self.session.call(self._write_a_little)
                     time.sleep(PAUSE_S / 2)
@@ -206,6 +207,11 @@ class Writer:
             one, two = packed.cut(parts[0], parts[0].rows // 2)
             first, second = [one], [two]
         return self.settle(first, PIECES_PATIENCE_S) + self.settle(second, PIECES_PATIENCE_S)
+
+    def _tries_more(self, error: DatabaseError, parts: Sequence[Part]) -> int:
+        alone = len(parts) == 1 and parts[0].rows <= 1
+        again = self._alike[0] == error.sqlstate
+        return UNWELL_TRIES if sounds_unwell(error) and alone and not again else 0
 
     def _write_a_little(self, connection: Connection) -> None:
         """Waits for a server that cannot serve anybody, by the smallest thing that is written."""

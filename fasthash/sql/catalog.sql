@@ -36,7 +36,7 @@ AND a.{id} > %(after_id)s{as_id}
 
 -- name: due_unmarked
 -- Fragment: rows that a backfill is for.
-AND nullif({marker}, '') IS NULL
+AND (({is_ours}) IS NOT TRUE AND nullif({marker}, '') IS NULL)
 
 -- name: due_since
 -- Fragment: the same, where older markers count as absent.
@@ -238,17 +238,20 @@ coalesce({compared}, {known_hash})
 
 -- name: past_marker
 -- Fragment: rows behind those that were planned before, the oldest first.
-AND ({marker}, a.{id}) > (%(after_marker)s COLLATE "C", %(after_id)s{as_id})
+AND (a.fasthash_marker, a.{id}) > (%(after_marker)s COLLATE "C", %(after_id)s{as_id})
 AND counted.row_id IS NULL
 
 -- name: plan_scrub
 -- The next ranges of a scrub, the oldest rows first: each has a list of its rows, which are of one
 -- type and in the order of their keys.
 WITH due AS MATERIALIZED (
-    SELECT a.{id} AS id, a.{type} AS type, {marker} AS marker
-    FROM {catalog} a {not_planned}
-    WHERE a.{path} IS NOT NULL AND a.{id} IS NOT NULL {of_types} {due} {past_marker}
-    ORDER BY {marker}, a.{id}
+    SELECT a.{id} AS id, a.{type} AS type, a.fasthash_marker AS marker
+    FROM (SELECT a.{id}, a.{type}, {marker} AS fasthash_marker
+          FROM {catalog} a
+          WHERE a.{path} IS NOT NULL AND a.{id} IS NOT NULL {of_types}
+          OFFSET 0) a {not_planned}
+    WHERE true {due} {past_marker}
+    ORDER BY a.fasthash_marker, a.{id}
     LIMIT %(rows)s
 ),
 numbered AS (

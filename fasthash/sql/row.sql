@@ -43,28 +43,35 @@ CASE WHEN length({text}) = 64 AND {text} !~ '[^0-9a-fA-F]' THEN lower({text} COL
 coalesce({digest}, nullif(btrim({text}, E' \t\r\n'), ''))
 
 -- name: is_time
--- Fragment: whether a text is a time as ISO 8601 has them, in its extended form. What fasthash wrote
--- is recognised in 2 us, what others did by a pattern that takes 5.
-CASE WHEN translate({text}, '0123456789', '0000000000') = '0000-00-00T00:00:00.000000Z'
-     THEN substr({text}, 6, 2) COLLATE "C" BETWEEN '01' AND '12'
-          AND substr({text}, 9, 2) COLLATE "C" BETWEEN '01' AND '31'
-          AND substr({text}, 12, 2) COLLATE "C" <= '23'
-          AND substr({text}, 15, 2) COLLATE "C" <= '59'
-          AND substr({text}, 18, 2) COLLATE "C" <= '60'
-     ELSE {text} ~ ('^[0-9]{{4}}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])'
-                    || 'T(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60)(?:[.,][0-9]+)?)?'
-                    || '(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?$') END
+-- Fragment: whether a text is a time as ISO 8601 has them, in its extended form.
+{text} ~ ('^[0-9]{{4}}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])'
+          || 'T(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60)(?:[.,][0-9]+)?)?'
+          || '(?:Z|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?$')
 
--- name: marker
+-- name: marker_exact
 -- Fragment: the marker, which counts only if it is a time and the row has a hash. Compared byte by
 -- byte: ISO 8601 in UTC sorts as the times do. (Of a marker with another offset the order is wrong
 -- by that offset, which is at most 14 hours.)
 (CASE WHEN {is_time} AND ({digest}) IS NOT NULL THEN {marker_text} END COLLATE "C")
 
+-- name: marker
+-- Fragment: the same in 1 us in place of 10, if it is as fasthash writes it: the conversions fail
+-- where they are no hash or time, and then all is read again with the fragment below.
+(CASE WHEN {is_ours} THEN {marker_text}
+      WHEN {marker_text} IS NOT NULL THEN {marker_exact} END COLLATE "C")
+
+-- name: is_ours
+-- Fragment: whether a row has a hash and a marker as fasthash writes them.
+{marker_text} LIKE '____-__-__T__:__:__.______Z' AND octet_length({hash_text}) = 64
+AND octet_length(decode({hash_text}, 'hex')) = 32 AND {marker_text}::timestamptz IS NOT NULL
+
+-- name: is_ours_guarded
+-- Fragment: the same, where it might fail.
+false
+
 -- name: marker_guarded
 -- Fragment: the same; an empty one, which is older than any, for a row that cannot be read.
-(CASE WHEN {unreadable} IS NOT NULL THEN ''
-      WHEN {is_time} AND ({digest}) IS NOT NULL THEN {marker_text} END COLLATE "C")
+(CASE WHEN {unreadable} IS NOT NULL THEN '' ELSE {marker_exact} END COLLATE "C")
 
 -- name: size
 -- Fragment: the recorded size, where it is a number that a file can have. (A pattern with {1,18}

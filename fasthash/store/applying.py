@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from fasthash import drift
 from fasthash.fixity import Counts, DriftKind, Outcome, Part, Result, Verdict
 from fasthash.store.answers import DatabaseError
-from fasthash.store.catalog import Catalog, compared, digest_of
+from fasthash.store.catalog import Catalog, compared, digest_of, marker_of
 from fasthash.store.queries import EMPTY, identifier, query, stamps
 from fasthash.store.ranges import repeated
 from fasthash.store.session import Connection
@@ -312,7 +312,6 @@ def statement(how: Statement) -> sql.Composed:
         beside = beside + sql.SQL(" ") + query("result", "cured")
     known = stamps(sql.SQL("f.stamps"))
     old_hash, was_hash = sql.SQL("l.old_hash"), sql.SQL("j.old_hash")
-    old_marker = {"text": sql.SQL("l.old_marker")}
     old_size = {"size_text": sql.SQL("(j.old_size_json #>> '{}')")}
     news: sql.Composable = sql.SQL("true")
     if target.is_scrub:
@@ -336,13 +335,7 @@ def statement(how: Statement) -> sql.Composed:
         ),
         looked_at=query("result", "looked_at"),
         compared_now=compared(old_hash),
-        marker_now=query(
-            "row",
-            "marker",
-            is_time=query("row", "is_time", **old_marker),
-            digest=digest_of(old_hash),
-            marker_text=old_marker["text"],
-        ),
+        marker_now=marker_of(sql.SQL("l.old_marker"), old_hash),
         is_hash=sql.SQL("({} IS NOT NULL OR j.old_hash IS NULL)").format(digest_of(was_hash)),
         old_size=query("row", "size", **old_size),
         old_digest=digest_of(sql.SQL("p.old_hash")),

@@ -80,6 +80,13 @@ def digest_of(text: sql.Composable) -> sql.Composed:
     return query("row", "digest", text=text)
 
 
+def marker_of(marker: sql.Composable, digest: sql.Composable) -> sql.Composed:
+    """The fragment for a marker that counts, or NULL, of a marker and a hash as they stand."""
+    is_time = query("row", "is_time", text=marker)
+    parts = {"is_time": is_time, "digest": digest_of(digest), "marker_text": marker}
+    return query("row", "marker_exact", **parts)
+
+
 def compared(text: sql.Composable) -> sql.Composed:
     """The fragment for what a file's hash is compared with, of a recorded hash as it stands."""
     return query("row", "compared", text=text, digest=digest_of(text))
@@ -102,17 +109,19 @@ def _looks(
     )
     digest = digest_of(hash_text)
     unreadable = query("row", f"unreadable{guarded}", metadata=metadata, path=path)
+    texts = {"hash_text": hash_text, "marker_text": marker_text}
+    is_ours = query("row", f"is_ours{guarded}", **texts)
     marker = {
-        "is_time": query("row", "is_time", text=marker_text),
-        "digest": digest,
+        "is_ours": is_ours,
         "marker_text": marker_text,
+        "marker_exact": marker_of(marker_text, hash_text),
         "unreadable": unreadable,
     }
     typeof = sql.SQL("json_typeof" if metadata_type == "json" else "jsonb_typeof")
     return {
-        "hash_text": hash_text,
+        **texts,
+        "is_ours": is_ours,
         "size_text": size_text,
-        "marker_text": marker_text,
         "digest": digest,
         "size": query("row", "size", size_text=size_text),
         "marker": query("row", f"marker{guarded}", **marker),

@@ -65,10 +65,10 @@ class Due:
         }
 
 
-def due(catalog: Catalog, rows: Due) -> sql.Composable:
-    """Rows that the run is for."""
+def due(catalog: Catalog, rows: Due, **marker: sql.Composable) -> sql.Composable:
+    """Rows that the run is for; `marker` is where it stands, if it is looked for already."""
     if rows.is_scrub:
-        found = catalog.query("catalog", "due_scrub", is_bad=is_bad(catalog))
+        found = catalog.query("catalog", "due_scrub", is_bad=is_bad(catalog), **marker)
     else:
         found = catalog.query("catalog", "due_since" if rows.since else "due_unmarked")
     if rows.sample is not None:

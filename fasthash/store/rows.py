@@ -150,7 +150,7 @@ def plan_scrub(
             "catalog",
             "plan_scrub",
             of_types=of_types(asked, types),
-            due=due.due(asked, rows),
+            due=due.due(asked, rows, marker=sql.SQL("a.fasthash_marker")),
             not_planned=EMPTY if first else asked.query("catalog", "not_planned"),
             past_marker=EMPTY if first else asked.query("catalog", "past_marker"),
         )
