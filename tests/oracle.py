@@ -74,6 +74,7 @@ class Oracle:
             metadata["file_sha256"] = hashlib.sha256(content).hexdigest().upper()
         elif n % 60 == 3:
             kind, metadata["file_sha256_computed_at"] = "fresh", OLD_MARKER
+            metadata["file_sha256"] = "f" * 64
         self.rows[n] = (f"t{n % 3}", f"f{n}", metadata)
         self.kinds[n] = kind
 

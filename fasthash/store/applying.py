@@ -214,19 +214,19 @@ def _is_hidden(connection: Connection, catalog: Catalog, row_id: str) -> bool:
 
 
 def probe(connection: Connection, target: Target) -> None:
-    """Has the server check the statement, without a row, within the caller's transaction.
+    """Has the server prepare the statement, and not execute it, within the caller's transaction.
 
     What it refuses then is refused for every row: a missing privilege or column, a rule, a table
-    that is published without a replica identity.
+    that is published without a replica identity. No trigger is called.
 
     Raises:
         psycopg.Error: it refuses it.
     """
     columns: dict[str, Any] = {name: [] for name in (*Result._fields, "range_no")}
     how = Statement(target, sweep=False, looks=False)
-    nothing = Tally()
-    columns["locked_rows_fail"] = False
-    _execute(connection, how, columns, nothing, overwrite=True)
+    key = {"run_id": target.run_id, "catalog_no": target.catalog_no}
+    values = {**columns, **key, "overwrite": True, "locked_rows_fail": False}
+    connection.execute(sql.SQL("EXPLAIN ") + statement(how), values)
 
 
 def _name_repeated(connection: Connection, catalog: Catalog, row_ids: Sequence[str]) -> str:
