@@ -16,7 +16,7 @@ from fasthash.fixity import Root
 from fasthash.metrics import NO_METRICS, Metrics
 from fasthash.progress import Progress
 from fasthash.resolver import load_resolver
-from fasthash.store import preflight, session, strain
+from fasthash.store import pooling, preflight, session, strain
 from fasthash.store.catalog import Catalog
 from fasthash.store.preflight import registered_roots
 
@@ -62,6 +62,8 @@ def check(settings: Settings) -> tuple[Catalog, list[Root]]:
     with asking.Helper(ROOTS) as helper:
         with session.connect_once(settings.dsn, "preflight", settings.db_timeout_s) as connection:
             preflight.check_server(connection, writing=writing)
+            if writing:
+                pooling.require_session(settings.dsn, connection)
             catalog = preflight.check_catalog(
                 connection,
                 settings.catalog,

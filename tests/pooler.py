@@ -29,19 +29,22 @@ unix_socket_dir = {folder}
 auth_type = trust
 auth_file = {folder}/users
 max_client_conn = 200
-default_pool_size = 40
+default_pool_size = {size}
+{more}
 logfile = {folder}/log
 """
 
 
 @contextlib.contextmanager
-def pooled(dsn: str, folder: Path, mode: str) -> Iterator[str]:
+def pooled(dsn: str, folder: Path, mode: str, size: int = 40, more: str = "") -> Iterator[str]:
     """The connection string of a pooler for a database, while it runs.
 
     Args:
         dsn: of the database.
         folder: a new one for its files, which its user may write to.
         mode: `session`, `transaction` or `statement`.
+        size: how many sessions of the server there are.
+        more: lines of its configuration.
     """
     assert PGBOUNCER is not None
     facts = psycopg.conninfo.conninfo_to_dict(dsn)
@@ -50,7 +53,12 @@ def pooled(dsn: str, folder: Path, mode: str) -> Iterator[str]:
     file = folder / "pgbouncer.ini"
     file.write_text(
         CONFIGURATION.format(
-            host=facts["host"], port=facts.get("port", 5432), mode=mode, folder=folder
+            host=facts["host"],
+            port=facts.get("port", 5432),
+            mode=mode,
+            folder=folder,
+            size=size,
+            more=more,
         )
     )
     prefix = postgres.unprivileged()  # it refuses to be root

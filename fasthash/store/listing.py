@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from fasthash.store.catalog import Catalog, digest_of, of_types, type_parameters
+from fasthash.store.connection import streamed
 from fasthash.store.guard import told
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
@@ -82,11 +83,9 @@ def _stream(
     values: dict[str, Any],
 ) -> Rows:
     def declare(asked: Catalog) -> psycopg.ServerCursor[Row]:
-        # WITH HOLD: whoever leaves the list in a pager keeps no transaction open. All rows are read
-        # when the transaction ends.
-        cursor = connection.cursor(name="listing", withhold=True)
+        # Of a cursor WITH HOLD all rows are read when the transaction ends.
+        cursor = connection.named("listing")
         cursor.itersize = FETCH_ROWS
         return cursor.execute(statement(asked), values)
 
-    with told(connection, catalog, declare) as cursor:
-        yield from cursor
+    yield from streamed(connection, lambda: told(connection, catalog, declare))

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import psycopg
+
 from fasthash.errors import ConfigError, PreflightFailed
 from fasthash.fixity import Counts
 from fasthash.parsing import parse_table
 from fasthash.store import leases
+from fasthash.store.connection import streamed
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
 from fasthash.summary import RunSummary
@@ -175,15 +178,14 @@ def iterate_drift(
 
 
 def _stream(connection: Connection, name: str, parameters: dict[str, Any]) -> Rows:
-    """The rows of a query, a block at a time.
+    """The rows of a query, a block at a time."""
 
-    The server keeps the result (WITH HOLD) and no transaction stays open: somebody who leaves
-    the list in a pager overnight does not keep the database from vacuuming.
-    """
-    with connection.cursor(name=name, withhold=True) as cursor:
+    def declare() -> psycopg.ServerCursor[Row]:
+        cursor = connection.named(name)
         cursor.itersize = FETCH_ROWS
-        cursor.execute(query("report", name), parameters)
-        yield from cursor
+        return cursor.execute(query("report", name), parameters)
+
+    yield from streamed(connection, declare)
 
 
 def read_run(connection: Connection, run_id: int) -> Row:

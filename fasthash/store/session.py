@@ -7,11 +7,10 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
-from psycopg import conninfo
+from psycopg import IsolationLevel, conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
@@ -26,29 +25,16 @@ from fasthash.store.answers import (
     is_stuck,
     one_line,
 )
+from fasthash.store.connection import Connection, Row, Timeouts, open_connection
 from fasthash.store.queries import query
 from fasthash.store.watch import SILENCE_S, Watch, deadline, hang_up
+
+__all__ = ["Connection", "Row", "Session", "Timeouts", "connect", "connect_once"]
 
 log = logging.getLogger("fasthash")
 
 T = TypeVar("T")
-Row = dict[str, Any]
-Connection = psycopg.Connection[Row]
-
 CONNECT_TIMEOUT_S = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """After how many seconds the server ends what a session does; 0 is never.
-
-    `idle_s` is for doing nothing within a transaction: a process that is stopped or cut off
-    there has its locks taken away.
-    """
-
-    lock_s: float
-    statement_s: float = 0
-    idle_s: float = 0
 
 
 # A command that somebody waits for.
@@ -111,27 +97,27 @@ def connect(
     Raises:
         psycopg.OperationalError: the server cannot be reached or refuses.
     """
-    connection: Connection = psycopg.connect(
+    connection = open_connection(
         dsn,
         autocommit=True,
         row_factory=dict_row,
         connect_timeout=max(2, int(within_s)),  # libpq's own least
+        client_encoding="UTF8",
         application_name=f"fasthash {purpose}",
         keepalives_idle=30,
         keepalives_interval=10,
         keepalives_count=3,
         tcp_user_timeout=ACKNOWLEDGED_WITHIN_S * 1000,
     )
+    connection.isolation_level = IsolationLevel.READ_COMMITTED
+    connection.prepare_settings(timeouts)
     with deadline(connection, within_s):
-        row = connection.execute(
-            query("session", "settings"),
-            {
-                "lock_timeout": f"{timeouts.lock_s}s",
-                "statement_timeout": f"{timeouts.statement_s}s",
-                "idle_timeout": f"{timeouts.idle_s}s",
-            },
-        ).fetchone()
-    return connection, int(row["pid"]) if row else 0
+        row = connection.execute(query("session", "backend_pid")).fetchone()
+    connection.backend_pid = int(row["pid"]) if row else 0
+    connection.is_pooled = connection.backend_pid != connection.info.backend_pid
+    if connection.is_pooled:
+        connection.prepare_threshold = None  # what is prepared stays in a session of the pool's
+    return connection, connection.backend_pid
 
 
 def connect_once(dsn: str, purpose: str, within_s: float = CONNECT_TIMEOUT_S) -> Connection:
