@@ -21,6 +21,7 @@ from fasthash.store.answers import (
     Unwell,
     described,
     is_gone,
+    is_of_all,
     one_line,
     sounds_unwell,
 )
@@ -166,6 +167,8 @@ class Writer:
         except DatabaseError as error:
             if is_gone(connection):
                 raise
+            if is_of_all(error):
+                raise self._unwell(connection, error) from error
             raise _Fault(error) from error
         if tally.locked:
             log.info(
@@ -236,12 +239,15 @@ class Writer:
                 if is_gone(connection):
                     raise
                 if sounds_unwell(also):
-                    if also.sqlstate == READ_ONLY:
-                        connection.close()  # another server may have the office by now
-                    raise Unwell(also) from also
+                    raise self._unwell(connection, also) from also
                 raise DatabaseRefused(refusal(also)) from also
 
         self.session.call(ask)
+
+    def _unwell(self, connection: Connection, error: DatabaseError) -> Unwell:
+        if error.sqlstate == READ_ONLY:
+            connection.close()  # another server may have the office by now
+        return Unwell(error)
 
     def _count_alike(self, error: DatabaseError, parts: Sequence[Part]) -> None:
         """Counts a row that is refused.

@@ -110,6 +110,7 @@ class Round:
                         kind, metadata["file_sha256"] = "drifted", "0" * 64
                     if n % 90 == 2:
                         kind, metadata["file_sha256_computed_at"] = "fresh", "2026-01-01T00:00:00Z"
+                        metadata["file_sha256"] = "f" * 64
                     self.expected[n] = kind
                     copy.write_row((n, f"t{n % 4}", f"f{n}", json.dumps(metadata)))
 

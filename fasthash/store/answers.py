@@ -21,6 +21,7 @@ IN_THE_WAY = (*CONTENTION, psycopg.errors.QueryCanceled)
 # read-only, as one is that lost its office to another. A trigger of one row may say the same.
 _UNWELL_CLASSES = ("53", "57P", "08", "58", "25006")
 READ_ONLY = "25006"
+DISK_FULL = "53100"
 MOST_CHARACTERS = 1_000
 
 
@@ -60,6 +61,15 @@ def is_gone(connection: psycopg.Connection[Any] | None) -> bool:
 def sounds_unwell(error: psycopg.Error) -> bool:
     """Whether an error is one of those that a server has that cannot serve now."""
     return (error.sqlstate or "").startswith(_UNWELL_CLASSES)
+
+
+def is_of_all(error: psycopg.Error) -> bool:
+    """Whether it is the server that has no room, or takes no writes, and no row's function.
+
+    One row's trigger may use up memory, temporary files and locks; a full disk is everybody's.
+    """
+    raised = (error.diag.source_file or "").startswith("pl_")
+    return error.sqlstate in (DISK_FULL, READ_ONLY) and not raised
 
 
 def is_away(error: psycopg.Error, connection: psycopg.Connection[Any] | None) -> bool:
