@@ -143,6 +143,7 @@ class ServerFacts:
     clock_ahead_s: float  # of the server's clock before this host's
     round_trip_s: float
     sessions_hidden: int = 0
+    pooling: str = "none"  # the mode of a pooler between here and there: `session`, `transaction`
     held_back: tuple[HeldBack, ...] = ()
     archiver_fails: str | None = None  # the segment that it fails at
     sync_standbys: int | None = None

@@ -64,6 +64,7 @@ def check(settings: Settings) -> tuple[Catalog, list[Root]]:
             preflight.check_server(connection, writing=writing)
             if writing:
                 pooling.require_session(settings.dsn, connection)
+                preflight.check_room(connection)
             catalog = preflight.check_catalog(
                 connection,
                 settings.catalog,

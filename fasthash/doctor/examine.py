@@ -116,6 +116,8 @@ def _through(look: Look, patient: Patient) -> Seen:
     from fasthash.store import diagnose, preflight  # noqa: PLC0415
 
     server = look.see("the server", diagnose.server_facts)
+    if server is not None:
+        server = replace(server, pooling=look.pooling())
     table = look.see("the catalog", diagnose.table_facts, patient.names)
     ledger = look.see("the ledger", diagnose.ledger_facts)
     registered: list[str] = []

@@ -5,6 +5,13 @@ SELECT current_setting('server_version_num')::integer AS version_num,
        current_user::text AS role,
        current_database()::text AS database
 
+-- name: missing_standby
+-- The names of the synchronous standbys that commits wait for, where none of them is connected; NULL
+-- also where this role may not know.
+SELECT CASE WHEN NOT EXISTS (SELECT FROM pg_stat_replication r
+                             WHERE r.state IS NULL OR r.sync_state IN ('sync', 'quorum'))
+            THEN nullif(current_setting('synchronous_standby_names'), '') END AS names
+
 -- name: ledger_version
 -- The ledger's version; no row where it is missing or out of reach.
 SELECT (SELECT max(v.version) FROM fasthash.schema_version v) AS version

@@ -30,6 +30,10 @@ SET LOCAL transaction_timeout = 0;
 -- The server's process, whatever a pooler said it was.
 SELECT pg_backend_pid() AS pid
 
+-- name: unlock
+-- What a session has locked beyond its transactions.
+SELECT pg_advisory_unlock_all()
+
 -- name: at_work
 -- Whether a session has something to do. One that has not, or that cannot get rid of its answer,
 -- has lost its client.

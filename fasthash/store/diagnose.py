@@ -17,6 +17,7 @@ from fasthash.store import schema
 from fasthash.store.answers import is_away, one_line
 from fasthash.store.catalog import Catalog, find_catalog
 from fasthash.store.hindrances import held_back
+from fasthash.store.pooling import pooling_of
 from fasthash.store.preflight import missing_grants
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, connect_once
@@ -44,6 +45,7 @@ class Look:
         Raises:
             DatabaseUnreachable: with libpq's reason.
         """
+        self.dsn = dsn
         self.connection = connect_once(dsn, "doctor")
         self.unseen: list[tuple[str, str]] = []
 
@@ -63,6 +65,14 @@ class Look:
         except PreflightFailed as error:
             self.unseen.append((what, str(error)))
         return None
+
+    def pooling(self) -> str:
+        """How a pooler between here and the server hands out its sessions."""
+        try:
+            return str(pooling_of(self.dsn, self.connection))
+        except psycopg.OperationalError as error:
+            self.unseen.append(("the pooler", one_line(error)))
+            return "unknown"
 
     def objection(self, what: str, check: Callable[..., object], *arguments: object) -> str | None:
         """What a check of the preflight has to say against something, if anything."""

@@ -57,8 +57,8 @@ def require_session(dsn: str, connection: Connection) -> None:
         found = pooling_of(dsn, connection)
     except psycopg.OperationalError as error:
         raise PreflightFailed(
-            f"{describe(dsn)} is reached through a pooler that gives no second session: a run needs "
-            "six; raise its pool size, or connect to the server itself"
+            f"{describe(dsn)} is reached through a pooler that gives no second session, and a run "
+            "needs six: raise its pool size, or connect to the server itself"
         ) from error
     if found is Pooling.TRANSACTION:
         raise PreflightFailed(

@@ -39,6 +39,31 @@ def check_server(connection: Connection, *, writing: bool = True) -> None:
         raise PreflightFailed("the database is read-only (a standby?); give the primary's --dsn")
 
 
+# What a run opens at the most, of the server's connections or of those that its role may have.
+CONNECTIONS = 5
+
+
+def check_room(connection: Connection) -> None:
+    """Checks that a run will get its connections, and that its commits need not wait for ever.
+
+    Raises:
+        PreflightFailed: too few are free, or no synchronous standby is there.
+    """
+    used = connection.execute(query("doctor", "connections")).fetchone() or {}
+    limit = used["role_limit"]
+    if limit is not None and 0 <= limit < used["used_by_role"] - 1 + CONNECTIONS:
+        raise PreflightFailed(
+            f"this role may have {limit} connections, {used['used_by_role']} are in use, and a run "
+            f"takes up to {CONNECTIONS}: ALTER ROLE .. CONNECTION LIMIT"
+        )
+    standby = connection.execute(query("preflight", "missing_standby")).fetchone()
+    if standby is not None and standby["names"] is not None:
+        raise PreflightFailed(
+            "no synchronous standby is connected, and every commit that has to be kept would wait "
+            f"for one (synchronous_standby_names = {standby['names']}): start it, or change that"
+        )
+
+
 def check_catalog(
     connection: Connection, names: CatalogNames, *, writing: bool, update_function: str | None
 ) -> Catalog:

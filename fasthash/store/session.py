@@ -251,11 +251,26 @@ class Session:
                 connection.cancel_safe(timeout=CANCEL_WITHIN_S)
             except psycopg.Error as error:
                 log.debug("could not cancel: %s", one_line(error))
+        else:
+            _unlock(connection)
         hang_up(connection)
 
     def close(self) -> None:
         """Closes the connection, which also gives up its advisory lock."""
         self._watch.end()
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
+        connection, self.connection = self.connection, None
+        if connection is None:
+            return
+        _unlock(connection)
+        connection.close()
+
+
+def _unlock(connection: Connection) -> None:
+    """Behind a pooler the server's session lives on, and with it what it has locked."""
+    if not connection.is_pooled or is_gone(connection):
+        return
+    try:
+        with deadline(connection, CANCEL_WITHIN_S):
+            connection.execute(query("session", "unlock"))
+    except psycopg.Error as error:
+        log.debug("could not unlock: %s", one_line(error))

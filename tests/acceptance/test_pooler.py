@@ -13,9 +13,10 @@ from oracle import SLOW, Oracle, ends, until
 from pooler import PGBOUNCER, pooled
 
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="wants pgbouncer (make test-tools)")
-SETTINGS = "SELECT name, setting FROM pg_settings WHERE source = 'session' ORDER BY name"
-
-
+SETTINGS = (
+    "SELECT name, setting FROM pg_settings WHERE source = 'session' "
+    "AND name NOT LIKE 'transaction%' ORDER BY name"
+)
 # What an application sees of its session, and what locks are left in it.
 STATE = "SELECT name, setting FROM pg_settings WHERE name <> 'application_name' ORDER BY name"
 LOCKS = "SELECT pid, classid, objid FROM pg_locks WHERE locktype = 'advisory'"

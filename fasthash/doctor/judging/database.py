@@ -34,7 +34,7 @@ def judge(facts: DatabaseFacts) -> list[Finding]:
     server = facts.server
     if server is not None:
         found += [*_server(facts.where, server), *_clock(server), *_connections(server)]
-        found += [*_settings(server), *_surroundings(server), *_horizon(server)]
+        found += [*_pooler(server), *_settings(server), *_surroundings(server), *_horizon(server)]
         rows = facts.rows
         found += _wal(server, rows.with_path - rows.marked if rows is not None else 0)
     if facts.ledger is not None:
@@ -89,6 +89,20 @@ def _clock(facts: ServerFacts) -> Iterator[Finding]:
     text += " host's, the beginning and the cutoff of a scrub of the server's"
     remedy = "timedatectl set-ntp true  # on the host that is wrong"
     yield Finding("database.clock", Level.WARNING, text, remedy)
+
+
+def _pooler(facts: ServerFacts) -> Iterator[Finding]:
+    check = "database.pooler"
+    if facts.pooling == "none":
+        return
+    text = f"it is reached through a pooler, in {facts.pooling} mode"
+    if facts.pooling == "session":
+        text += ": a run works if the pooler resets sessions that come back (server_reset_query)"
+        yield Finding(check, Level.NOTE, text)
+        return
+    text += ": runs need sessions of their own, and do not begin; all else works"
+    remedy = 'dsn = "host=SERVER .."  # the server itself, or a pool in session mode'
+    yield Finding(check, Level.PROBLEM, text, remedy)
 
 
 def _connections(facts: ServerFacts) -> Iterator[Finding]:
