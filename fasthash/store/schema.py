@@ -13,7 +13,13 @@ from fasthash.store.session import Connection
 from fasthash.store.transactions import transaction
 
 # Applied in this order, each in a transaction of its own; never changed once released.
-MIGRATIONS: Sequence[str] = ("schema_001", "schema_002", "schema_003", "schema_004")
+MIGRATIONS: Sequence[str] = (
+    "schema_001",
+    "schema_002",
+    "schema_003",
+    "schema_004",
+    "schema_005",
+)
 VERSION = len(MIGRATIONS)
 
 # What `run` does with each ledger table: no more than this is granted, or checked for.
@@ -28,7 +34,7 @@ PRIVILEGES = {
     "drift": ("SELECT", "INSERT", "UPDATE"),
     "residual": ("SELECT", "INSERT"),
     "sample": ("SELECT", "INSERT"),
-    "catalog": ("SELECT", "INSERT"),
+    "catalog": ("SELECT", "INSERT", "UPDATE"),
     "file_state": ("SELECT", "INSERT", "UPDATE"),
     "bad_row": ("SELECT", "INSERT", "DELETE"),
     "met": ("SELECT", "INSERT", "DELETE"),
@@ -44,7 +50,7 @@ PRUNE_PRIVILEGES = {
     "journal": ("SELECT", "DELETE"),
     "residual": ("SELECT", "DELETE"),
     "sample": ("SELECT", "DELETE"),
-    "catalog": ("SELECT", "INSERT"),
+    "catalog": ("SELECT", "INSERT", "UPDATE"),
     "file_state": ("SELECT", "INSERT", "UPDATE"),
     "met": ("SELECT", "DELETE"),
     "left_over": ("SELECT", "DELETE"),
