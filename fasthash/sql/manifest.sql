@@ -14,7 +14,8 @@ ORDER BY a.{type}, a.{id}
 -- name: journal_of
 -- Every value that a row was given, the oldest first. First hashes lie in the order of keys, which
 -- BRIN finds; whatever was written later has an index of its own.
-SELECT j.at, j.run_id, r.kind, r.host, encode(j.old_sha256, 'hex') AS old_sha256, j.old_keys,
+SELECT j.at, j.run_id, r.kind, r.host, encode(j.old_sha256, 'hex') AS old_sha256,
+       j.old_keys::text AS old_keys,
        encode(j.new_sha256, 'hex') AS new_sha256, j.size_bytes, j.read_at_ns,
        {marker} AS marker
 FROM (

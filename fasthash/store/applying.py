@@ -13,6 +13,7 @@ from psycopg.rows import tuple_row
 from fasthash import drift
 from fasthash.fixity import Counts, Outcome, Part, Verdict
 from fasthash.store.catalog import Catalog
+from fasthash.store.kept import kept, write_keys
 from fasthash.store.queries import EMPTY, identifier, query, stamps
 from fasthash.store.session import Connection
 
@@ -240,7 +241,7 @@ def statement(how: Statement) -> sql.Composed:
         reported: sql.Composable = query("result", "called")
     else:
         holds = catalog.query("result", "holds", marker_column=sql.SQL("new_marker"))
-        write = catalog.query("result", f"write_{catalog.metadata_type}", holds=holds)
+        write = write_keys(catalog, holds)
         reported = query("result", "written_rows")
     if how.looks:
         reported = reported + sql.SQL(" ") + query("result", "patched_rows")
@@ -265,8 +266,11 @@ def statement(how: Statement) -> sql.Composed:
         known_hash=catalog.query("result", "known_hash") if looked_up else sql.SQL("NULL::text"),
         known_stamps=query("result", "known_stamps", **_only(known, "mtime_ns", "ctime_ns")),
         old_blake3=(
-            catalog.query("result", "old_blake3") if target.blake3 else sql.SQL("NULL::jsonb")
+            catalog.query("result", "old_blake3")
+            if target.blake3
+            else sql.SQL(f"NULL::{catalog.metadata_type}")
         ),
+        **kept(catalog, blake3=target.blake3),
         new_blake3=query("result", "new_blake3") if target.blake3 else EMPTY,
         ctime_ns=stamps(sql.SQL("j.stamps"))["ctime_ns"],
         xxh3=xxh3,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Sequence
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from psycopg import sql
@@ -13,6 +16,7 @@ from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
 
 FETCH_ROWS = 2_000
+LONGEST_NUMBER = 300  # digits
 
 Rows = Generator[Row, None, None]
 
@@ -42,7 +46,23 @@ def read_journal(connection: Connection, catalog: Catalog, row_id: str) -> list[
     key = {"row_id": row_id, "catalog": catalog.key}
     with transaction(connection):
         connection.execute(query("manifest", "by_index"))
-        return connection.execute(statement, key).fetchall()
+        rows = connection.execute(statement, key).fetchall()
+    for row in rows:
+        if row["old_keys"] is not None:
+            row["old_keys"] = json.loads(
+                row["old_keys"], parse_int=exact_number, parse_float=exact_number
+            )
+    return rows
+
+
+def exact_number(text: str) -> int | float | str:
+    """A number of a JSON document, or its text where Python's own would be another, or none."""
+    if len(text) > LONGEST_NUMBER:
+        return text
+    if text.removeprefix("-").isdigit():
+        return int(text)
+    found = float(text)
+    return found if isfinite(found) and Decimal(repr(found)) == Decimal(text) else text
 
 
 def iterate_duplicates(connection: Connection, catalog: Catalog) -> Rows:
