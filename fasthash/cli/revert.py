@@ -55,7 +55,7 @@ def revert_command(run_id: int, dry_run: bool, as_json: bool, **values: Any) -> 
         )
         run = reports.read_run(connection, run_id)
         if run["catalog"] != catalog.key:
-            raise ConfigError(f"run {run_id} is of {run['catalog']}: name it with --table")
+            raise ConfigError(f"run {run_id} is of {run['shown']}: name it with --table")
         if run["state"] == "running" and run_id in reports.runs_under_way(connection):
             raise ConfigError(f"run {run_id} is being worked on: stop it first")
         pruning.require_whole(connection, run_id)

@@ -19,7 +19,8 @@ LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'schema_version'
 
 -- name: find_table
 -- The catalog table by schema (or the search path) and name.
-SELECT c.oid::bigint AS table_oid, n.nspname::text AS schema, c.relkind::text AS kind,
+SELECT c.oid::bigint AS table_oid, n.nspname::text AS schema, c.relname::text AS table,
+       quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS full_name, c.relkind::text AS kind,
        c.reltuples::bigint AS estimated_rows,
        has_schema_privilege(n.oid, 'USAGE') AS schema_usable
 FROM pg_class c

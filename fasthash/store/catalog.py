@@ -10,6 +10,7 @@ from psycopg import sql
 
 from fasthash.config import NO_TYPE, CatalogNames, did_you_mean
 from fasthash.errors import PreflightFailed
+from fasthash.store.naming import find_key
 from fasthash.store.queries import EMPTY, identifier, query
 from fasthash.store.session import Connection
 
@@ -31,11 +32,8 @@ class Catalog:
     estimated_rows: int
     has_type_index: bool
     update_function: tuple[str, ...] | None = None  # its name, with its schema if one was given
-
-    @property
-    def key(self) -> str:
-        """The table's full name, which tells the runs of several catalogs apart."""
-        return f"{self.schema}.{self.names.table}"
+    full_name: str = ""  # quoted where need be
+    key: str = ""  # what the ledger calls it, whatever its name is: tells the runs of several apart
 
     @property
     def parts(self) -> dict[str, sql.Composable]:
@@ -113,6 +111,8 @@ def find_catalog(connection: Connection, names: CatalogNames) -> Catalog:
         metadata_type,
         max(0, found["estimated_rows"]),
         any(i["columns"][:1] == [names.type] and i["method"] == "btree" for i in indexes),
+        full_name=found["full_name"],
+        key=find_key(connection, found),
     )
 
 

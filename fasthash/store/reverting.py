@@ -11,6 +11,7 @@ import psycopg
 from psycopg import Rollback, sql
 
 from fasthash.errors import ConfigError
+from fasthash.store import naming
 from fasthash.store.applying import has_triggers
 from fasthash.store.catalog import Catalog
 from fasthash.store.kept import BLAKE3, KEYS, kept
@@ -47,6 +48,7 @@ def open_revert(connection: Connection, catalog: Catalog, of: int, host: str) ->
     Raises:
         ConfigError: another run is being undone and not at its end.
     """
+    naming.note(connection, catalog)
     while True:
         row = connection.execute(
             query("revert", "open_revert"), {"catalog": catalog.key}

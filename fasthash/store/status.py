@@ -46,7 +46,7 @@ def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
         "kind": run["kind"],
         "state": state,
         "superseded": run["superseded"],
-        "catalog": run["catalog"],
+        "catalog": run["shown"],
         "started_at": run["started_at"],
         "finished_at": run["finished_at"],
         "seconds": run["seconds"] + (_unreported_s(live) if state == "running" else 0.0),

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from conftest import Database, sha256
-from pgserver import PgServer, embedded_binaries, older_binaries
 
-_numbers = itertools.count(1)
 HASH, MARKER = "ab" * 32, "2026-01-02T03:04:05Z"
 
 # Documents of either type: none of the keys, some of them, all of them, with odd values.
@@ -45,30 +39,9 @@ OF_JSON_TIDIED = [
 ]
 
 
-@pytest.fixture(scope="module", params=["embedded", "older"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PgServer]:
-    binaries = embedded_binaries() if request.param == "embedded" else older_binaries()
-    if binaries is None:
-        pytest.skip("wants an older PostgreSQL (in /usr/lib/postgresql)")
-    server = PgServer(tmp_path_factory.mktemp("revert") / "pg", binaries)
-    server.start()
-    yield server
-    server.stop("immediate")
-
-
 @pytest.fixture
-def database(server: PgServer, tmp_path: Path) -> Database:
-    """A database on it, with the ledger and an empty root."""
-    name = f"revert_{next(_numbers)}"
-    with psycopg.connect(server.dsn, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name}")
-    root = tmp_path / "root"
-    root.mkdir()
-    found = Database(psycopg.conninfo.make_conninfo(server.dsn, dbname=name), root)
-    found.fasthash("init")
-    return found
+def database(each_database: Database) -> Database:
+    return each_database
 
 
 def fill(database: Database, kind: str, documents: list[str | None]) -> None:
