@@ -98,3 +98,16 @@ SELECT r.path FROM fasthash.root r ORDER BY r.registered_at, r.path
 -- name: role_exists
 -- Whether there is such a role.
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %(role)s) AS found
+
+-- name: publications
+-- Publications that send whatever table is in the database.
+SELECT p.pubname::text AS name FROM pg_publication p WHERE p.puballtables ORDER BY 1
+
+-- name: publications_of_schema
+-- The same, and those that send whatever table is in the ledger's schema: from version 15 on.
+SELECT p.pubname::text AS name
+FROM pg_publication p
+WHERE p.puballtables
+   OR EXISTS (SELECT FROM pg_publication_namespace s JOIN pg_namespace n ON n.oid = s.pnnspid
+              WHERE s.pnpubid = p.oid AND n.nspname = 'fasthash')
+ORDER BY 1

@@ -35,6 +35,12 @@ UPDATE fasthash.catalog c
 SET table_schema = split_part(c.name, '.', 1), table_name = split_part(c.name, '.', 2)
 WHERE c.table_name IS NULL AND c.name ~ '^[^.]*[.][^.]*$';
 
+-- In a database whose every table is published, rows without an identity could not be deleted.
+ALTER TABLE fasthash.journal REPLICA IDENTITY FULL;
+ALTER TABLE fasthash.sample REPLICA IDENTITY FULL;
+ALTER TABLE fasthash.met REPLICA IDENTITY FULL;
+ALTER TABLE fasthash.left_over REPLICA IDENTITY FULL;
+
 -- Whoever could run fasthash before still can.
 DO $$
 DECLARE
