@@ -300,7 +300,7 @@ class Coordinator:
             time.monotonic() - self._began_at,
             {ALL_TYPES: self.heartbeat.others + self.commits.counts},
             {},
-            catalog=self.seat.catalog.key,
+            catalog=self.seat.catalog.full_name,
         )
 
     async def _leave(self, error: FasthashError | None) -> RunSummary:

@@ -126,7 +126,7 @@ class DryRun:
             dict(self.by_type),
             dict(sorted(self.residual.items())),
             dry_run=True,
-            catalog=self.catalog.key,
+            catalog=self.catalog.full_name,
         )
         return Finished(summary, self.stopped_by)
 

@@ -48,6 +48,10 @@ class NotInitialized(PreflightFailed):
     """The ledger schema is missing or old: run `fasthash init` first."""
 
 
+class LedgerPublished(PreflightFailed):
+    """The ledger's tables would be sent to subscribers; nothing was changed."""
+
+
 class DatabaseUnreachable(PreflightFailed):
     """The database cannot be reached; nothing was begun."""
 

@@ -212,6 +212,7 @@ class TableFacts:
     publications: tuple[str, ...] = ()
     replica_identity: str = "d"
     has_identity: bool = True
+    partition_key: tuple[str, ...] = ()  # columns; an expression has no name
 
     @property
     def own_indexes(self) -> tuple[IndexFacts, ...]:
@@ -226,6 +227,7 @@ class LedgerFacts:
     version: int
     needed: int
     missing_grants: tuple[str, ...] = ()
+    publications: tuple[str, ...] = ()  # that send whatever tables it has
 
 
 @dataclass(frozen=True, slots=True)

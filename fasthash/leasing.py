@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from fasthash import logs
@@ -23,6 +23,12 @@ log = logging.getLogger("fasthash")
 POLL_S = 0.2
 
 
+def batched(ranges: Sequence[LeasedRange], most: int) -> Iterator[Sequence[LeasedRange]]:
+    """Slices of at most so many."""
+    for start in range(0, len(ranges), max(1, most)):
+        yield ranges[start : start + max(1, most)]
+
+
 class Leasing:
     """Keeps a supply filled from the checkpoint table."""
 
@@ -33,6 +39,7 @@ class Leasing:
         self.commits = commits
         self._connection_no = seat.connections  # whose view of the ledger ours rests on
         self._highest_term = 0
+        self._rows_a_range = float(seat.settings.range_rows)  # of those that were leased last
         self._silence = Silence()
 
     async def run(self) -> None:
@@ -69,7 +76,11 @@ class Leasing:
         """Leases what will be needed next, planning more where nothing waits; whether it did."""
         supply, settings = self.supply, self.seat.settings
         wanted = ranges_wanted(
-            supply.queued_rows, settings.range_rows, settings.workers, supply.unit_size.rows
+            supply.queued_rows,
+            settings.range_rows,
+            settings.workers,
+            supply.unit_size.rows,
+            self._rows_a_range,
         )
         alone = any(h.leased.attempts >= ATTEMPTS_BEFORE_ALONE for h in supply.holdings.values())
         if not wanted or alone or supply.held is not None:
@@ -80,9 +91,15 @@ class Leasing:
         supply.running_out = not granted
         if not granted and not supply.holdings:
             granted = await self._grant(1, alone=True)
-        for leased in granted:
-            tasks = await self._read(leased, with_segments=leased.leased_before)
-            await self._add(leased, tasks)
+        # The first rows of large ranges do not wait for the last ones; small ones come together.
+        together = len(granted) if self._rows_a_range * len(granted) <= settings.range_rows else 1
+        rows_read = 0
+        for some in batched(granted, together):
+            for leased, tasks in await self._read_all(some):
+                await self._add(leased, tasks)
+                rows_read += len(tasks)
+        if granted:
+            self._rows_a_range = rows_read / len(granted)
         return bool(granted)
 
     async def _plan(self, ranges: int) -> bool:
@@ -153,6 +170,28 @@ class Leasing:
 
     def _silent(self, seen_at: Mapping[int, datetime]) -> set[int]:
         return self._silence.silent(seen_at, time.monotonic(), self.seat.settings.lease_ttl_s)
+
+    async def _read_all(self, some: Sequence[LeasedRange]) -> list[tuple[LeasedRange, list[Task]]]:
+        """The rows of ranges that are new here."""
+        seat = self.seat
+
+        def read(connection: Connection) -> list[tuple[LeasedRange, list[Task]]]:
+            with patient(connection):
+                return [
+                    (
+                        leased,
+                        ranges.read_range(
+                            connection,
+                            seat.catalog,
+                            seat.due,
+                            leased,
+                            with_segments=leased.leased_before,
+                        ),
+                    )
+                    for leased in some
+                ]
+
+        return await seat.ledger.call(read)
 
     async def _read(self, leased: LeasedRange, *, with_segments: bool) -> list[Task]:
         seat = self.seat

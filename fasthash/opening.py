@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fasthash import logs
 from fasthash.config import Settings
 from fasthash.errors import ConfigError, OtherRunUnfinished
-from fasthash.store import leases, runs
+from fasthash.store import leases, naming, runs
 from fasthash.store.catalog import Catalog
 from fasthash.store.leases import AtWork
 from fasthash.store.runs import OpenRun, RunIdentity
@@ -61,6 +61,7 @@ def open_run(
             or one that looks for its files elsewhere, is in the way.
         ConfigError: `restart`, while others work on the unfinished run.
     """
+    naming.note(connection, catalog)
     while True:
         found = runs.find_open_run(connection, catalog, identity.kind)
         with durable_transaction(connection):
@@ -104,12 +105,12 @@ def announce(run_id: int, how: str, settings: Settings, catalog: Catalog) -> Non
         {"new": "begins", "resumed": "goes on", "joined": "is joined"}[how],
         settings.workers,
         "" if settings.workers == 1 else "s",
-        catalog.key,
+        catalog.full_name,
         extra=logs.event(
             "run_opened",
             how=how,
             kind=settings.kind,
-            catalog=catalog.key,
+            catalog=catalog.full_name,
             workers=settings.workers,
         ),
     )

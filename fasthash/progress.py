@@ -18,6 +18,12 @@ class Position:
     held: str | None = None  # why nothing goes on, if nothing does
     stuck: str | None = None  # a file that has been read for long
 
+    @property
+    def rows_in_all(self) -> int | None:
+        """How many there will be: rows that came since they were counted are met as well."""
+        expected = self.rows_expected
+        return None if expected is None else max(expected, self.counts.scanned)
+
 
 class Progress(Protocol):
     """Shown to a person, or to a log."""

@@ -463,3 +463,19 @@ def own_database(own_server: PgServer, tmp_path: Path) -> Iterator[Database]:
     own_server.wait()
     with psycopg.connect(own_server.dsn, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module", params=["embedded", "older"])
+def each_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PgServer]:
+    """The embedded server, and an older one where the machine has it."""
+    from pgserver import PgServer, embedded_binaries, older_binaries
+
+    binaries = embedded_binaries() if request.param == "embedded" else older_binaries()
+    if binaries is None:
+        pytest.skip("wants an older PostgreSQL (make test-tools)")
+    server = PgServer(tmp_path_factory.mktemp("each") / "pg", binaries)
+    server.start()
+    yield server
+    server.stop("immediate")

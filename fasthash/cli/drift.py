@@ -220,7 +220,7 @@ def _review(
             run_id=values["run_id"],
             types=values["types"],
         )
-        _expect(values["drift_ids"], drifts, catalog.key)
+        _expect(values["drift_ids"], drifts, catalog.full_name)
         with tables.standard_output() as out:
             decisions = _show_decisions(out, decide(connection, catalog, drifts), verb, values)
     click.get_current_context().exit(0 if all(d.done for d in decisions) else 1)

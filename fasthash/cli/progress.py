@@ -54,8 +54,7 @@ class Bar:
             )
         bar = self._bar
         _, bytes_per_s = self._rate.add(counts.scanned, position.read_bytes)
-        expected = position.rows_expected
-        bar.total = max(expected, counts.scanned) if expected is not None else None
+        bar.total = position.rows_in_all
         notes = [f"{human_bytes(bytes_per_s)}/s", f"drift {counts.drifted}"]
         notes.append(f"missing {counts.no_file}")
         if counts.failed:
@@ -89,7 +88,7 @@ class Lines:
         if now_s < self._next_s:
             return
         self._next_s = now_s + LINE_EVERY_S
-        expected = position.rows_expected
+        expected = position.rows_in_all
         of, eta = "", ""
         if expected:
             percent = min(1000, counts.scanned * 1000 // expected) / 10  # never 100% too soon

@@ -186,7 +186,7 @@ def _as_json(
     dry_run: bool,
 ) -> dict[str, Any]:
     return {
-        "catalog": catalog.key,
+        "catalog": catalog.full_name,
         "dry_run": dry_run,
         "keep_last": policy.keep_last,
         "keep_within_s": policy.keep_within_s,
@@ -226,7 +226,7 @@ def _write(
     dry_run: bool,
 ) -> None:
     kept = sum(v.is_kept for v in verdicts)
-    print(f"{catalog.key}: {kept:,} of {len(verdicts):,} runs are kept whole", file=out)
+    print(f"{catalog.full_name}: {kept:,} of {len(verdicts):,} runs are kept whole", file=out)
     if verdicts:
         print(file=out)
         rows = (_row(v, policy, dropped.get(v.run.run_id, Counter())) for v in verdicts)

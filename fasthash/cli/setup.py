@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -16,17 +17,20 @@ from fasthash.cli.options import (
     option,
     set_up_logs,
 )
-from fasthash.errors import PreflightFailed
+from fasthash.errors import LedgerPublished, PreflightFailed
 
 
 @click.command()
 @database_options
 @click.option("--print-sql", is_flag=True, help="Print the script for a DBA; touch no database.")
+@click.option("--yes", is_flag=True, help="Go on although a publication sends every table.")
 @json_option
-def init_command(dsn: str | None, print_sql: bool, as_json: bool) -> None:
+def init_command(dsn: str | None, print_sql: bool, yes: bool, as_json: bool) -> None:
     """Create or upgrade the ledger: schema fasthash, beside the catalog.
 
-    Doing it again changes nothing.
+    Doing it again changes nothing. In a database with a publication of all tables (or of all in
+    schema fasthash) its subscribers need the ledger's tables first: nothing is done then without
+    --yes, or without a yes on a terminal.
     """
     from fasthash.store import preflight, schema, session  # noqa: PLC0415
 
@@ -36,7 +40,12 @@ def init_command(dsn: str | None, print_sql: bool, as_json: bool) -> None:
         return
     with session.connect_once(find_dsn(dsn, make=True), "init") as connection:
         preflight.check_server(connection)
-        applied = schema.migrate(connection)
+        try:
+            applied = schema.migrate(connection, although_published=yes)
+        except LedgerPublished as error:
+            if not _is_meant(error):
+                raise
+            applied = schema.migrate(connection, although_published=True)
     with tables.standard_output() as out:
         if as_json:
             facts = {"version": schema.VERSION, "applied": applied}
@@ -45,6 +54,14 @@ def init_command(dsn: str | None, print_sql: bool, as_json: bool) -> None:
             print(f"ledger: schema fasthash is now at version {applied[-1]}", file=out)
         else:
             print(f"ledger: schema fasthash is at version {schema.VERSION} already", file=out)
+
+
+def _is_meant(error: LedgerPublished) -> bool:
+    """Whether somebody at a terminal says so."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    click.echo(f"{error}.", err=True)
+    return click.confirm("Go on now?", err=True)
 
 
 @click.command()

@@ -223,7 +223,7 @@ AND (a.{type} = ANY (ARRAY(SELECT t.name{as_type} FROM unnest(%(types)s::text[])
 -- The rows of a range as tasks: with a verdict where no reading is needed.
 SELECT a.{id}::text, {path_text}, {stored}, {marker_text},
        CASE WHEN {unreadable} IS NOT NULL THEN 'unreadable_row'
-            WHEN {metadata_type} <> 'object' THEN 'bad_metadata'
+            WHEN {metadata_kind} <> 'object' THEN 'bad_metadata'
             WHEN {fresh} THEN 'fresh'
        END, {unreadable}
        {known}

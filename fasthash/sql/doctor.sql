@@ -61,7 +61,8 @@ ORDER BY p.prepared
 -- Replication slots that nobody reads from: they keep WAL, and dead rows perhaps.
 SELECT s.slot_name::text AS name, quote_literal(s.slot_name) AS quoted,
        (s.xmin IS NOT NULL) AS keeps_rows,
-       coalesce(pg_current_wal_lsn() - s.restart_lsn, 0)::bigint AS kept_bytes,
+       coalesce(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                     ELSE pg_current_wal_lsn() END - s.restart_lsn, 0)::bigint AS kept_bytes,
        extract(epoch FROM clock_timestamp()
                - (to_jsonb(s) ->> 'inactive_since')::timestamptz)::float8 AS idle_s  -- from 17 on
 FROM pg_replication_slots s
@@ -90,7 +91,11 @@ SELECT format('%%I.%%I', n.nspname, c.relname) AS quoted, c.relkind::text AS kin
            AND c.relreplident = 'd') AS has_identity,
        ARRAY(SELECT t.pubname::text FROM pg_publication_tables t
              JOIN pg_publication p ON p.pubname = t.pubname AND p.pubupdate
-             WHERE t.schemaname = n.nspname AND t.tablename = c.relname ORDER BY 1) AS publications
+             WHERE t.schemaname = n.nspname AND t.tablename = c.relname ORDER BY 1) AS publications,
+       ARRAY(SELECT coalesce(a.attname::text, '(an expression)')
+             FROM pg_partitioned_table p, unnest(p.partattrs) WITH ORDINALITY AS k (attnum, n)
+             LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum AND k.attnum > 0
+             WHERE p.partrelid = c.oid ORDER BY k.n) AS partition_key
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = %(table_oid)s::bigint::oid
 
@@ -223,7 +228,7 @@ ORDER BY 1
 -- the pages.
 SELECT count(*) AS with_path, count(nullif({marker}, '')) AS marked,
        count(*) FILTER (WHERE {marker} > %(now)s) AS future,
-       count(*) FILTER (WHERE {metadata_type} <> 'object') AS odd_metadata,
+       count(*) FILTER (WHERE {metadata_kind} <> 'object') AS odd_metadata,
        count(*) FILTER (WHERE {unreadable} IS NOT NULL) AS unreadable,
        count(*) FILTER (WHERE a.{id} IS NULL) AS nameless,
        coalesce(avg(pg_column_size(a.{metadata})), 0)::float8 AS metadata_bytes

@@ -1,10 +1,18 @@
 -- name: table_of
--- The table that the ledger means by a catalog's name.
-SELECT n.nspname AS schema_name, c.relname AS table_name
-FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND n.nspname || '.' || c.relname = %(catalog)s
-ORDER BY n.nspname
+-- The table that the ledger means by a catalog's name: by its oid, or else by what it was called.
+SELECT n.nspname AS schema_name, t.relname AS table_name
+FROM pg_catalog.pg_class t
+JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+LEFT JOIN fasthash.catalog c ON c.name = %(catalog)s
+WHERE t.relkind IN ('r', 'p')
+  AND ((t.oid = c.table_oid AND c.ledger_oid = 'fasthash.catalog'::regclass::oid)
+       OR (n.nspname = c.table_schema AND t.relname = c.table_name
+           AND NOT EXISTS (SELECT FROM fasthash.catalog o
+                           WHERE o.table_oid = t.oid AND o.catalog_no <> c.catalog_no
+                             AND o.ledger_oid = 'fasthash.catalog'::regclass::oid))
+       OR (c.table_name IS NULL AND n.nspname || '.' || t.relname = %(catalog)s))
+ORDER BY (t.oid = c.table_oid AND c.ledger_oid = 'fasthash.catalog'::regclass::oid) IS TRUE DESC,
+         n.nspname
 LIMIT 1
 
 -- name: snapshot

@@ -278,10 +278,6 @@ UPDATE fasthash.run SET freshness = %(freshness)s WHERE run_id = %(run_id)s
 -- The state a run is in now.
 SELECT r.state FROM fasthash.run r WHERE r.run_id = %(run_id)s
 
--- name: add_catalog
--- A number for a catalog; none where it has one.
-INSERT INTO fasthash.catalog (name) VALUES (%(catalog)s) ON CONFLICT DO NOTHING
-
 -- name: catalog_no
 -- The number of a catalog.
 SELECT c.catalog_no FROM fasthash.catalog c WHERE c.name = %(catalog)s

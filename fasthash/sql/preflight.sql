@@ -26,7 +26,8 @@ LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'schema_version'
 
 -- name: find_table
 -- The catalog table by schema (or the search path) and name.
-SELECT c.oid::bigint AS table_oid, n.nspname::text AS schema, c.relkind::text AS kind,
+SELECT c.oid::bigint AS table_oid, n.nspname::text AS schema, c.relname::text AS table,
+       quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS full_name, c.relkind::text AS kind,
        c.reltuples::bigint AS estimated_rows,
        has_schema_privilege(n.oid, 'USAGE') AS schema_usable,
        CASE WHEN c.relkind = 'r'
@@ -112,3 +113,16 @@ SELECT r.path FROM fasthash.root r ORDER BY r.registered_at, r.path
 -- name: role_exists
 -- Whether there is such a role.
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %(role)s) AS found
+
+-- name: publications
+-- Publications that send whatever table is in the database.
+SELECT p.pubname::text AS name FROM pg_publication p WHERE p.puballtables ORDER BY 1
+
+-- name: publications_of_schema
+-- The same, and those that send whatever table is in the ledger's schema: from version 15 on.
+SELECT p.pubname::text AS name
+FROM pg_publication p
+WHERE p.puballtables
+   OR EXISTS (SELECT FROM pg_publication_namespace s JOIN pg_namespace n ON n.oid = s.pnnspid
+              WHERE s.pnpubid = p.oid AND n.nspname = 'fasthash')
+ORDER BY 1

@@ -11,16 +11,14 @@ SELECT pg_is_in_recovery() AS is_standby
 SELECT max(r.run_id) AS run_id
 FROM fasthash.run r
 WHERE r.kind <> 'revert'
-  AND (%(table)s::text IS NULL
-       OR r.catalog = %(schema)s::text || '.' || %(table)s::text
-       OR (%(schema)s::text IS NULL AND right(r.catalog, length(%(table)s) + 1) = '.' || %(table)s))
+  AND (%(catalog)s::text IS NULL OR r.catalog = %(catalog)s)
 
 -- name: run_row
 -- One run, with the time that any coordinator was at work on it (greatest: a server's clock may
 -- be set back).
 SELECT r.run_id, r.kind, r.state, r.superseded, r.options, r.started_at, r.finished_at, r.pass_no,
        r.cutoff, r.orders, r.ended_for, r.freshness, r.plan_done, r.rows_planned, r.rows_expected,
-       r.expected_by_type, r.error, r.catalog, r.host,
+       r.expected_by_type, r.error, r.catalog, {shown} AS shown, r.host,
        coalesce((SELECT sum(extract(epoch FROM upper(t.busy) - lower(t.busy)))
                  FROM (SELECT unnest(range_agg(tstzrange(
                            h.started_at, greatest(h.started_at, h.seen_at)))) AS busy
@@ -64,9 +62,7 @@ SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_ha
        d.resolved_by, d.resolved_at, d.comment, d.found_at
 FROM fasthash.drift d
 LEFT JOIN fasthash.run r ON r.run_id = d.run_id
-WHERE (%(table)s::text IS NULL
-       OR r.catalog = %(schema)s::text || '.' || %(table)s::text
-       OR (%(schema)s::text IS NULL AND right(r.catalog, length(%(table)s) + 1) = '.' || %(table)s))
+WHERE (%(catalog)s::text IS NULL OR r.catalog = %(catalog)s)
   AND (%(run_id)s::bigint IS NULL OR d.run_id = %(run_id)s)
   AND (%(drift_id)s::bigint IS NULL OR d.drift_id = %(drift_id)s)
   AND (%(kind)s::text IS NULL OR d.kind = %(kind)s)

@@ -81,7 +81,8 @@ locked AS MATERIALIZED (
            a.{metadata} -> 'file_sha256' AS old_hash_json,
            a.{metadata} -> 'file_size_bytes' AS old_size_json,
            a.{metadata} -> 'file_sha256_computed_at' AS old_marker_json,
-           a.{metadata} ->> 'file_sha256_computed_at' AS old_marker
+           a.{metadata} ->> 'file_sha256_computed_at' AS old_marker,
+           {old_json} AS old_json
     FROM {catalog} a
     WHERE a.{id} IN (SELECT i.row_id FROM input i WHERE {looked_at})
     ORDER BY a.{id}
@@ -118,6 +119,7 @@ judged AS MATERIALIZED (
            i.row_id, i.sha256, i.read_at_ns, i.stamps, i.path, i.mtime_ns, i.detail {others},
            l.artifact_type, l.old_hash, l.known_hash, l.old_marker,
            l.old_hash_json, l.old_size_json, l.old_marker_json, l.old_blake3_json,
+           l.old_json, l.typeof IS NULL AS was_null,
            {new_marker} AS new_marker
     FROM input i
     LEFT JOIN locked l ON l.row_id = i.row_id
@@ -134,7 +136,7 @@ patched AS MATERIALIZED (
            {new_blake3} AS patch,
            j.range_no, j.first_met, j.size_bytes, j.read_at_ns, j.sha256, j.stamps, j.old_hash,
            j.known_hash, j.old_hash_json, j.old_size_json, j.old_marker_json, j.old_blake3_json,
-           j.path, j.new_marker, {xxh3} AS xxh3, {is_news} AS is_news
+           j.old_json, j.was_null, j.path, j.new_marker, {xxh3} AS xxh3, {is_news} AS is_news
     FROM judged j
     WHERE j.outcome IN ('hashed', 'confirmed')
        OR (j.outcome = 'drifted' AND %(overwrite)s::boolean AND j.detail IS NULL)
@@ -143,17 +145,16 @@ patched AS MATERIALIZED (
 journaled AS (
     INSERT INTO fasthash.journal
         (run_id, size_bytes, at, read_at_ns, path_hash, row_id, new_sha256, old_sha256, stamps,
-         xxh3, old_keys)
+         xxh3, old_keys, old_json, was_null)
     SELECT %(run_id)s, p.size_bytes, clock_timestamp(), p.read_at_ns,
            hashtextextended(p.path COLLATE "C", 0), p.row_id::text, p.sha256,
            decode({old_digest}, 'hex'),
            p.stamps, p.xxh3,
-           CASE WHEN coalesce(p.old_hash_json, p.old_size_json, p.old_marker_json) IS NOT NULL
+           CASE WHEN coalesce(p.old_hash_json, p.old_size_json, p.old_marker_json,
+                              p.old_blake3_json) IS NOT NULL
                      OR p.known_hash IS NOT NULL
-                THEN jsonb_strip_nulls(jsonb_build_object(
-                    'file_sha256', p.old_hash_json, 'file_size_bytes', p.old_size_json,
-                    'file_sha256_computed_at', p.old_marker_json,
-                    'file_blake3', p.old_blake3_json)) END
+                THEN coalesce({old_keys}, '{{}}') END,
+           p.old_json, CASE WHEN p.was_null THEN true END
     FROM patched p
     WHERE p.is_news
 ),
@@ -414,22 +415,34 @@ written AS (
 )
 
 -- name: write_json
--- Fragment: the same for a json column, where every other key keeps its very text and place.
+-- Fragment: the same for a json column. Where none of the keys is there yet they go before the last
+-- brace, and the rest stays as it is to the letter; else every other key keeps its very text and place,
+-- and is there as often as it was.
 written AS (
     UPDATE {catalog} a
-    SET {metadata} = (
-        SELECT json_object_agg(k.key, k.value ORDER BY k.n)
-        FROM (SELECT e.key, e.value, e.n
-              FROM json_each(coalesce(a.{metadata}, '{{}}'::json))
-                       WITH ORDINALITY AS e (key, value, n)
-              WHERE NOT p.patch ? e.key
-              UNION ALL
-              SELECT f.key, f.value, 1000000 + f.n
-              FROM json_each(p.patch::json) WITH ORDINALITY AS f (key, value, n)) k)
+    SET {metadata} = CASE
+        WHEN a.{metadata} IS NULL THEN p.patch::json
+        WHEN NOT EXISTS (SELECT FROM json_object_keys(a.{metadata}) AS k (key) WHERE p.patch ? k.key)
+        THEN {appended}
+        ELSE (
+            SELECT json_object_agg(k.key, k.value ORDER BY k.n)
+            FROM (SELECT e.key, e.value, e.n
+                  FROM json_each(a.{metadata}) WITH ORDINALITY AS e (key, value, n)
+                  WHERE NOT p.patch ? e.key
+                  UNION ALL
+                  SELECT f.key, f.value, 1000000 + f.n
+                  FROM json_each(p.patch::json) WITH ORDINALITY AS f (key, value, n)) k) END
     FROM patched p
     WHERE a.{id} = p.row_id AND a.{path}::text COLLATE "C" = p.path
     RETURNING p.row_id, {holds} AS holds
 )
+
+-- name: appended
+-- Fragment: the keys before the last brace of a document. `fasthash revert` takes them away again.
+(left(a.{metadata}::text, length(rtrim(a.{metadata}::text, E' \t\n\r')) - 1)
+ || CASE WHEN btrim(a.{metadata}::text, E'{{}} \t\n\r') = '' THEN '' ELSE ', ' END
+ || substr(p.patch::text, 2)
+ || substr(a.{metadata}::text, length(rtrim(a.{metadata}::text, E' \t\n\r')) + 1))::json
 
 -- name: write_by_function
 -- Fragment: the site's own journaled update, called once a batch with ids and patches.

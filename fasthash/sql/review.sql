@@ -37,6 +37,7 @@ patched AS MATERIALIZED (
            a.{metadata} -> 'file_size_bytes' AS old_size_json,
            a.{metadata} -> 'file_sha256_computed_at' AS old_marker_json,
            a.{metadata} -> 'file_blake3' AS old_blake3_json,
+           {old_json} AS old_json, a.{metadata} IS NULL AS was_null,
            %(sha256)s::bytea AS sha256, %(size_bytes)s::bigint AS size_bytes,
            {new_marker} AS new_marker,
            jsonb_build_object('file_sha256', encode(%(sha256)s, 'hex'),
@@ -51,13 +52,11 @@ patched AS MATERIALIZED (
 journaled AS (
     INSERT INTO fasthash.journal
         (run_id, size_bytes, at, read_at_ns, path_hash, row_id, new_sha256, stamps, old_sha256,
-         old_keys)
+         old_keys, old_json, was_null)
     SELECT %(run_id)s, p.size_bytes, clock_timestamp(), %(read_at_ns)s,
            hashtextextended(%(path)s::text COLLATE "C", 0), p.row_id::text, p.sha256, %(stamps)s,
            decode({old_digest}, 'hex'),
-           jsonb_strip_nulls(jsonb_build_object(
-               'file_sha256', p.old_hash_json, 'file_size_bytes', p.old_size_json,
-               'file_sha256_computed_at', p.old_marker_json, 'file_blake3', p.old_blake3_json))
+           coalesce({old_keys}, '{{}}'), p.old_json, CASE WHEN p.was_null THEN true END
     FROM patched p
 ),
 cured AS (

@@ -6,11 +6,11 @@
 -- Fragment: the same where rows may have metadata that the database cannot give: NULL then.
 fasthash.text_of(a.{metadata}, {key})
 
--- name: metadata_type
+-- name: metadata_kind
 -- Fragment: what the metadata are; all but an object cannot be written to.
 {typeof}(a.{metadata})
 
--- name: metadata_type_guarded
+-- name: metadata_kind_guarded
 -- Fragment: the same, NULL where the database cannot tell.
 fasthash.type_of(a.{metadata})
 

@@ -15,6 +15,7 @@ from fasthash import drift
 from fasthash.fixity import Counts, DriftKind, Outcome, Part, Result, Verdict
 from fasthash.store.answers import DatabaseError
 from fasthash.store.catalog import Catalog, compared, digest_of, marker_of
+from fasthash.store.kept import kept, write_keys
 from fasthash.store.queries import EMPTY, identifier, query, stamps
 from fasthash.store.ranges import repeated
 from fasthash.store.session import Connection
@@ -302,7 +303,7 @@ def statement(how: Statement) -> sql.Composed:
         reported: sql.Composable = query("result", "called")
     else:
         holds = catalog.query("result", "holds", marker_column=sql.SQL("new_marker"))
-        write = catalog.query("result", f"write_{catalog.metadata_type}", holds=holds)
+        write = write_keys(catalog, holds)
         reported = query("result", "written_rows")
     if how.looks:
         reported = reported + sql.SQL(" ") + query("result", "patched_rows")
@@ -340,8 +341,11 @@ def statement(how: Statement) -> sql.Composed:
         old_size=query("row", "size", **old_size),
         old_digest=digest_of(sql.SQL("p.old_hash")),
         old_blake3=(
-            catalog.query("result", "old_blake3") if target.blake3 else sql.SQL("NULL::jsonb")
+            catalog.query("result", "old_blake3")
+            if target.blake3
+            else sql.SQL(f"NULL::{catalog.metadata_type}")
         ),
+        **kept(catalog, blake3=target.blake3),
         new_blake3=query("result", "new_blake3") if target.blake3 else EMPTY,
         ctime_ns=stamps(sql.SQL("j.stamps"))["ctime_ns"],
         xxh3=xxh3,

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from fasthash.config import NO_TYPE, CatalogNames, did_you_mean
 from fasthash.errors import PreflightFailed
+from fasthash.store.naming import find_key
 from fasthash.store.queries import EMPTY, identifier, query
 from fasthash.store.session import Connection
 
@@ -39,11 +40,8 @@ class Catalog:
     children: int = 0  # tables that inherit from it, so that ids may repeat
     update_function: tuple[str, ...] | None = None  # its name, with its schema if one was given
     is_guarded: bool = False
-
-    @property
-    def key(self) -> str:
-        """The table's full name, which tells the runs of several catalogs apart."""
-        return f"{self.schema}.{self.names.table}"
+    full_name: str = ""  # quoted where need be
+    key: str = ""  # what the ledger calls it, whatever its name is: tells the runs of several apart
 
     @property
     def parts(self) -> dict[str, sql.Composable]:
@@ -126,7 +124,7 @@ def _looks(
         "size": query("row", "size", size_text=size_text),
         "marker": query("row", f"marker{guarded}", **marker),
         "typeof": typeof,
-        "metadata_type": query("row", f"metadata_type{guarded}", typeof=typeof, metadata=metadata),
+        "metadata_kind": query("row", f"metadata_kind{guarded}", typeof=typeof, metadata=metadata),
         "path_text": query("row", f"path_text{guarded}", path=path),
         "unreadable": unreadable,
     }
@@ -197,6 +195,8 @@ def find_catalog(connection: Connection, names: CatalogNames) -> Catalog:
         tuple(columns[names.type]["collation"]),
         not columns[names.id]["not_null"],
         found["children"],
+        full_name=found["full_name"],
+        key=find_key(connection, found),
     )
 
 

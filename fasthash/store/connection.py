@@ -103,15 +103,13 @@ def streamed(
 
     Args:
         connection: the session.
-        declare: makes a cursor by `Connection.named`, and executes its statement.
+        declare: makes a cursor by `Connection.named`, and executes its statement in a transaction.
     """
     if connection.is_pooled:
         with connection.transaction(), declare() as cursor:
             yield from cursor
         return
-    with connection.transaction():
-        cursor = declare()
-    with cursor:
+    with declare() as cursor:
         while True:
             with connection.transaction():
                 rows = cursor.fetchmany(cursor.itersize)

@@ -185,19 +185,24 @@ def table_facts(connection: Connection, names: CatalogNames) -> TableFacts | Non
         heaps=tuple(HeapFacts(**row) for row in connection.execute(query("doctor", "heaps"), key)),
         triggers=tuple(TriggerFacts(**row) for row in connection.execute(triggers, key)),
         generated=tuple(row["name"] for row in connection.execute(generated, key)),
-        **{**named, "publications": tuple(named["publications"])},
+        **{
+            **named,
+            "publications": tuple(named["publications"]),
+            "partition_key": tuple(named["partition_key"]),
+        },
     )
 
 
 def ledger_facts(connection: Connection) -> LedgerFacts:
     """The ledger, as far as this role may look at it."""
     row = connection.execute(query("preflight", "ledger_exists")).fetchone()
+    sent_by = schema.publications(connection)
     if row is None or not row["present"]:
-        return LedgerFacts(0, schema.VERSION)
+        return LedgerFacts(0, schema.VERSION, publications=sent_by)
     missing = tuple(schema.missing_ledger_grants(connection))
     if not row["usable"] or any("schema_version" in statement for statement in missing):
-        return LedgerFacts(schema.VERSION, schema.VERSION, missing)
-    return LedgerFacts(schema.ledger_version(connection), schema.VERSION, missing)
+        return LedgerFacts(schema.VERSION, schema.VERSION, missing, sent_by)
+    return LedgerFacts(schema.ledger_version(connection), schema.VERSION, missing, sent_by)
 
 
 def bind(connection: Connection, names: CatalogNames) -> Catalog | str:

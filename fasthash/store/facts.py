@@ -47,7 +47,7 @@ def _find(connection: Connection, run: Row, names: CatalogNames) -> Catalog:
     key = {"catalog": run["catalog"]}
     found = connection.execute(query("facts", "table_of"), key).fetchone()
     if found is None:
-        raise ConfigError(f"run {run['run_id']} was about {run['catalog']}, which is gone")
+        raise ConfigError(f"run {run['run_id']} was about {run['shown']}, which is gone")
     names = replace(names, table=found["table_name"], schema=found["schema_name"])
     return preflight.check_catalog(connection, names, writing=False, update_function=None)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Sequence
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 import psycopg
@@ -17,7 +19,7 @@ from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
 
 FETCH_ROWS = 2_000
-MOST_DIGITS = 18  # of a bigint
+LONGEST_NUMBER = 300  # digits
 
 Rows = Generator[Row, None, None]
 
@@ -49,22 +51,27 @@ def read_journal(connection: Connection, catalog: Catalog, row_id: str) -> list[
     with transaction(connection):
         connection.execute(query("manifest", "by_index"))
         rows = connection.execute(statement, key).fetchall()
-    return [row | {"old_keys": old_keys(row["old_keys"])} for row in rows]
+    for row in rows:
+        if row["old_keys"] is not None:
+            row["old_keys"] = _exact(row["old_keys"])
+    return rows
 
 
-def old_keys(text: str | None) -> dict[str, Any] | None:
-    """The keys of a row as they were; a number of an unusual size as it stood."""
-    if text is None:
-        return None
+def _exact(text: str) -> Any:
     try:
-        found: dict[str, Any] = json.loads(text, parse_int=_number, parse_float=str)
+        return json.loads(text, parse_int=exact_number, parse_float=exact_number)
     except RecursionError:
-        return {"as_json": text}
-    return found
+        return {"as_json": text}  # nested a thousand deep
 
 
-def _number(digits: str) -> int | str:
-    return int(digits) if len(digits) <= MOST_DIGITS else digits
+def exact_number(text: str) -> int | float | str:
+    """A number of a JSON document, or its text where Python's own would be another, or none."""
+    if len(text) > LONGEST_NUMBER:
+        return text
+    if text.removeprefix("-").isdigit():
+        return int(text)
+    found = float(text)
+    return found if isfinite(found) and Decimal(repr(found)) == Decimal(text) else text
 
 
 def iterate_duplicates(connection: Connection, catalog: Catalog) -> Rows:

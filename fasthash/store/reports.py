@@ -11,8 +11,7 @@ import psycopg
 
 from fasthash.errors import ConfigError, PreflightFailed
 from fasthash.fixity import Counts
-from fasthash.parsing import parse_table
-from fasthash.store import leases
+from fasthash.store import leases, naming
 from fasthash.store.connection import streamed
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
@@ -33,7 +32,9 @@ def resolve_run(connection: Connection, run_id: int | None, table: str | None) -
         ConfigError: there is none.
     """
     if run_id is None:
-        row = connection.execute(query("report", "latest_run"), _catalog(table)).fetchone()
+        row = connection.execute(
+            query("report", "latest_run"), _catalog(connection, table)
+        ).fetchone()
         if row is None or row["run_id"] is None:
             of = "" if table is None else f" of table {table}"
             raise ConfigError(f"there is no run{of} yet: start one with `fasthash run`")
@@ -42,9 +43,8 @@ def resolve_run(connection: Connection, run_id: int | None, table: str | None) -
     return run_id
 
 
-def _catalog(table: str | None) -> dict[str, str | None]:
-    schema, name = (None, None) if table is None else parse_table(table)
-    return {"schema": schema, "table": name}
+def _catalog(connection: Connection, table: str | None) -> dict[str, str | None]:
+    return {"catalog": None if table is None else naming.key_of_table(connection, table)}
 
 
 def read_summary(connection: Connection, run_id: int) -> RunSummary:
@@ -79,7 +79,7 @@ def summarize(connection: Connection, run: Row, alive: list[int]) -> RunSummary:
         run["seconds"],
         read_counts(connection, run_id),
         {row["reason"]: row["n"] for row in residual},
-        catalog=run["catalog"],
+        catalog=run["shown"],
         open_drifts=open_drifts(connection, run["catalog"]),
         ended_for=run["ended_for"],
         freshness=run["freshness"],
@@ -172,7 +172,7 @@ def iterate_drift(
         "kind": kind,
         "open": only_open,
         "drift_id": drift_id,
-        **_catalog(table),
+        **_catalog(connection, table),
     }
     yield from _stream(connection, "drift_list", parameters)
 
@@ -183,7 +183,8 @@ def _stream(connection: Connection, name: str, parameters: dict[str, Any]) -> Ro
     def declare() -> psycopg.ServerCursor[Row]:
         cursor = connection.named(name)
         cursor.itersize = FETCH_ROWS
-        return cursor.execute(query("report", name), parameters)
+        with connection.transaction():
+            return cursor.execute(query("report", name), parameters)
 
     yield from streamed(connection, declare)
 
@@ -194,7 +195,8 @@ def read_run(connection: Connection, run_id: int) -> Row:
     Raises:
         ConfigError: there is no such run.
     """
-    row = connection.execute(query("report", "run_row"), {"run_id": run_id}).fetchone()
+    statement = query("report", "run_row", shown=naming.shown())
+    row = connection.execute(statement, {"run_id": run_id}).fetchone()
     if row is None:
         raise ConfigError(f"there is no run {run_id}")
     return row

@@ -10,6 +10,7 @@ from psycopg import Rollback, sql
 from fasthash.fixity import Result
 from fasthash.store.applying import REFUSED, REFUSED_BY_FUNCTION, not_held
 from fasthash.store.catalog import Catalog, digest_of, type_parameters
+from fasthash.store.kept import kept, write_keys
 from fasthash.store.queries import identifier, query
 from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
@@ -66,11 +67,12 @@ def accept(
         )
     else:
         held = catalog.query("result", "holds", marker_column=sql.SQL("new_marker"))
-        write = catalog.query("result", f"write_{catalog.metadata_type}", holds=held)
+        write = write_keys(catalog, held)
     statement = catalog.query(
         "review",
         "accept",
         write=write,
+        **kept(catalog, blake3=True),
         holds=sql.SQL("w IS NOT NULL" if by_function else "w.holds IS TRUE"),
         joined=sql.SQL("true" if by_function else "w.row_id = p.row_id"),
         old_digest=digest_of(sql.SQL("p.old_hash")),

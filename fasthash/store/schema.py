@@ -6,15 +6,23 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from fasthash.errors import NotInitialized, PreflightFailed
+from fasthash.errors import LedgerPublished, NotInitialized, PreflightFailed
+from fasthash.logs import printable
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query, script
 from fasthash.store.session import Connection
 from fasthash.store.transactions import transaction
 
 # Applied in this order, each in a transaction of its own; never changed once released.
-MIGRATIONS: Sequence[str] = ("schema_001", "schema_002", "schema_003", "schema_004", "schema_005")
+MIGRATIONS: Sequence[str] = (
+    "schema_001",
+    "schema_002",
+    "schema_003",
+    "schema_004",
+    "schema_005",
+)
 VERSION = len(MIGRATIONS)
+PUBLISHES_SCHEMAS_SINCE = 150000
 
 # What `run` does with each ledger table: no more than this is granted, or checked for.
 PRIVILEGES = {
@@ -28,7 +36,7 @@ PRIVILEGES = {
     "drift": ("SELECT", "INSERT", "UPDATE"),
     "residual": ("SELECT", "INSERT"),
     "sample": ("SELECT", "INSERT"),
-    "catalog": ("SELECT", "INSERT"),
+    "catalog": ("SELECT", "INSERT", "UPDATE"),
     "file_state": ("SELECT", "INSERT", "UPDATE"),
     "bad_row": ("SELECT", "INSERT", "DELETE"),
     "met": ("SELECT", "INSERT", "DELETE"),
@@ -44,7 +52,7 @@ PRUNE_PRIVILEGES = {
     "journal": ("SELECT", "DELETE"),
     "residual": ("SELECT", "DELETE"),
     "sample": ("SELECT", "DELETE"),
-    "catalog": ("SELECT", "INSERT"),
+    "catalog": ("SELECT", "INSERT", "UPDATE"),
     "file_state": ("SELECT", "INSERT", "UPDATE"),
     "met": ("SELECT", "DELETE"),
     "left_over": ("SELECT", "DELETE"),
@@ -105,14 +113,25 @@ def is_readable(connection: Connection) -> bool:
     return not missing_privileges(connection, dict.fromkeys(PRIVILEGES, ("SELECT",)))
 
 
-def migrate(connection: Connection) -> list[int]:
+def publications(connection: Connection) -> tuple[str, ...]:
+    """Publications that send the ledger's tables, too, whatever these are."""
+    of_schemas = connection.info.server_version >= PUBLISHES_SCHEMAS_SINCE
+    name = "publications_of_schema" if of_schemas else "publications"
+    return tuple(row["name"] for row in connection.execute(query("preflight", name)))
+
+
+def migrate(connection: Connection, *, although_published: bool = False) -> list[int]:
     """Creates or upgrades the ledger.
+
+    Args:
+        although_published: there may be subscribers that do not have its tables as they will be.
 
     Returns:
         The versions that were applied; none where all was there.
 
     Raises:
         PreflightFailed: the ledger is of a newer fasthash.
+        LedgerPublished: it would be published, and that was not foreseen.
     """
     applied = []
     with transaction(connection):
@@ -120,11 +139,23 @@ def migrate(connection: Connection) -> list[int]:
         connection.execute("SELECT pg_advisory_xact_lock(1178686568)")
         found = ledger_version(connection)
         _refuse_newer(found)
+        sent_by = publications(connection) if found < VERSION else ()
+        if sent_by and not although_published:
+            raise LedgerPublished(_what_subscribers_need(sent_by))
         for version in range(found + 1, VERSION + 1):
             name = MIGRATIONS[version - 1]
             connection.execute(sql.SQL(script(name, name)))
             applied.append(version)
     return applied
+
+
+def _what_subscribers_need(sent_by: Sequence[str]) -> str:
+    return (
+        f"publication {', '.join(map(printable, sent_by))} sends every table, the ledger's, too: "
+        "subscribers that do not have them as they will be stop at the first change of one. Have "
+        "each of them run what `fasthash init --print-sql` prints, then `fasthash init --yes`, "
+        "then ALTER SUBSCRIPTION .. REFRESH PUBLICATION there"
+    )
 
 
 def schema_script() -> str:

@@ -6,6 +6,7 @@ import contextlib
 
 from psycopg.errors import LockNotAvailable
 
+from fasthash.store import naming
 from fasthash.store.catalog import Catalog
 from fasthash.store.leases import read_at_work
 from fasthash.store.queries import query
@@ -19,16 +20,11 @@ def find_catalog_no(connection: Connection, catalog: Catalog, *, make: bool = Tr
     Args:
         make: give it one if it has none; else that is number 0.
     """
+    if make:
+        naming.note(connection, catalog)
     key = {"catalog": catalog.key}
     row = connection.execute(query("lease", "catalog_no"), key).fetchone()
-    if row is None and not make:
-        return 0
-    if row is None:
-        connection.execute(query("lease", "add_catalog"), key)
-        row = connection.execute(query("lease", "catalog_no"), key).fetchone()
-    if row is None:
-        raise LookupError("INSERT left no row")
-    return int(row["catalog_no"])
+    return int(row["catalog_no"]) if row else 0
 
 
 def has_history(connection: Connection, catalog: Catalog, run_id: int) -> bool:

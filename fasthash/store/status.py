@@ -46,12 +46,12 @@ def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
         "kind": run["kind"],
         "state": state,
         "superseded": run["superseded"],
-        "catalog": run["catalog"],
+        "catalog": run["shown"],
         "started_at": run["started_at"],
         "finished_at": run["finished_at"],
         "seconds": run["seconds"] + (_unreported_s(live) if state == "running" else 0.0),
         "rows_scanned": total.scanned,
-        "rows_expected": run["rows_expected"],
+        "rows_expected": _at_least(run["rows_expected"], total.scanned),
         "drift_events": total.drifted,
         "rows_skipped_no_file": total.no_file,
         "rows_failed": total.failed,
@@ -89,6 +89,11 @@ def read_throughput(
     return [{**nothing, **rates.get(since, {}), "since": since} for since in begins]
 
 
+def _at_least(expected: int | None, scanned: int) -> int | None:
+    """Rows that came after they were counted are met as well."""
+    return None if expected is None else max(expected, scanned)
+
+
 def _by_type(
     counts: dict[str | None, Counts], expected: list[tuple[str | None, int]] | None
 ) -> dict[str, Row]:
@@ -98,6 +103,7 @@ def _by_type(
     for artifact_type in [*ahead, *(t for t in counts if t not in ahead)]:
         count = counts.get(artifact_type, Counts())
         rows = ahead.get(artifact_type) if expected is not None else None
+        rows = _at_least(rows, count.scanned)
         name = NO_TYPE if artifact_type is None else artifact_type
         so_far = found.setdefault(name, {"rows_expected": None})
         so_far["rows_expected"] = _plus(so_far["rows_expected"], rows)

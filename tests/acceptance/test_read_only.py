@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import Database
-from pgserver import PgServer, embedded_binaries
+from pgserver import PgServer, embedded_binaries, older_binaries
 
 REPORTS = [
     ["status"],
@@ -59,11 +59,14 @@ def test_a_read_only_database(database: Database) -> None:
     assert database.run("--dry-run")["rows_scanned"] == 2
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[PgServer]:
+@pytest.fixture(params=["embedded", "older"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PgServer]:
     """A server that may be made a standby; the server user has to get through to it."""
+    binaries = embedded_binaries() if request.param == "embedded" else older_binaries()
+    if binaries is None:
+        pytest.skip("wants an older PostgreSQL (make test-tools)")
     tmp_path.chmod(0o755)
-    server = PgServer(tmp_path / "pg", embedded_binaries())
+    server = PgServer(tmp_path / "pg", binaries)
     server.start()
     yield server
     server.stop("immediate")
@@ -80,6 +83,8 @@ def test_a_hot_standby(server: PgServer, tmp_path: Path) -> None:
     assert reports(database) == before
     for arguments in writers(database):
         assert database.fasthash(*arguments, status=4).stderr == READ_ONLY
+    options = ("--max-wal-backlog", "1", "--max-replication-lag", "1")
+    assert database.run("--dry-run", *options)["rows_scanned"] == 2
 
 
 def test_a_standby_does_not_call_a_live_run_interrupted(server: PgServer, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_all_is_as_it_was(database: Database, kind: str) -> None:
     written = everything(database)
     found = revert(database, "1", "--dry-run")
     assert found == {"run_id": None, "of": 1, "dry_run": True, "reverted": 2_500, "changed": 0,
-                     "gone": 0, "locked": 0, "refused": 0}  # fmt: skip
+                     "gone": 0, "locked": 0, "refused": 0, "left": []}  # fmt: skip
     assert everything(database) == written
     assert revert(database, "1")["reverted"] == 2_500
     assert everything(database) == before
@@ -56,7 +56,7 @@ def test_only_what_still_stands(database: Database) -> None:
     before = everything(database)
     assert revert(database, "1") | {"run_id": 0} == {
         "run_id": 0, "of": 1, "dry_run": False, "reverted": 0, "changed": 9, "gone": 1, "locked": 0,
-        "refused": 0,
+        "refused": 0, "left": [],
     }  # fmt: skip
     assert everything(database) == before
     found = revert(database, "2")

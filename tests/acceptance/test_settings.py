@@ -92,7 +92,8 @@ def cycle(database: Database) -> list[str]:
         database.add(n, f"f{n}" if n != 5 else "é", metadata, [None, "a'\\b", "c"][n % 3])
     root = ["--root", str(database.root)]
     commands = (
-        (["run", *root], 1), (["journal", "3", "--json"], 0), (["run", *root], 0), (["scrub", *root], 0),
+        (["run", *root], 1), (["journal", "3", "--json"], 0), (["run", *root], 0),
+        (["scrub", *root], 0),
         (["summary", "--json"], 0), (["status"], 0), (["drift", "list", "--json"], 0),
         (["drift", "show", "1"], 0), (["manifest"], 0),
         (["residual"], 0), (["duplicates", *root], 0), (["report", "--json"], 0),

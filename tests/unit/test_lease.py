@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fasthash.lease import (
     ATTEMPTS_ALONE,
     ATTEMPTS_BEFORE_ALONE,
+    RANGES_AT_MOST,
     LeaseClock,
     Silence,
     ranges_wanted,
@@ -44,16 +45,28 @@ def test_work_goes_on_while_renewing_succeeds() -> None:
     assert not clock.may_hand_out(30.0)
 
 
-@given(st.integers(0, 10**6), st.integers(1, 10**5), st.integers(1, 256), st.integers(1, 1000))
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 10**5),
+    st.integers(1, 256),
+    st.integers(1, 1000),
+    st.floats(0, 1),
+)
 def test_ranges_are_leased_when_and_only_when_workers_could_run_dry(
-    queued: int, range_rows: int, workers: int, unit_rows: int
+    queued: int, range_rows: int, workers: int, unit_rows: int, full: float
 ) -> None:
-    wanted = ranges_wanted(queued, range_rows, workers, unit_rows)
+    lately = full * range_rows
+    wanted = ranges_wanted(queued, range_rows, workers, unit_rows, lately)
     enough = 2 * workers * unit_rows
-    assert 0 <= wanted <= 8
+    assert 0 <= wanted <= (RANGES_AT_MOST if lately * RANGES_AT_MOST < range_rows else 8)
     assert (wanted == 0) == (queued >= enough)
     if wanted > 1:  # never a range that nobody could need
-        assert queued + (wanted - 1) * range_rows < enough
+        assert queued + (wanted - 1) * max(1, round(lately)) < enough
+
+
+def test_small_ranges_are_leased_together() -> None:
+    assert ranges_wanted(0, 5_000, 2, 1_000, 5_000.0) == 1
+    assert ranges_wanted(0, 5_000, 2, 1_000, 1.0) == RANGES_AT_MOST
 
 
 @given(st.integers(1, 5_000), st.data())

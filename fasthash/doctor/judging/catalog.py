@@ -84,6 +84,11 @@ def _key(table: TableFacts, wishes: Wishes) -> Iterator[Finding]:
     if not any(i.is_unique and i.is_whole and i.columns == (name,) for i in indexes):
         text = f"column {name} has no unique index of its own: rows cannot be told apart"
         remedy = f"CREATE UNIQUE INDEX{_concurrently(table)} ON {table.quoted} ({quoted});"
+        if set(table.partition_key) - {name}:
+            # One has to have all columns of the partition key in it.
+            parts = ", ".join(table.partition_key)
+            text += f"; PostgreSQL makes none on a table that is partitioned by {parts}"
+            remedy = f"-- a table that is partitioned by {quoted}, or not at all, can be a catalog"
         yield Finding("catalog.key", Level.PROBLEM, text, remedy)
     if not any(i.columns[:2] == (kind, name) and i.method == "btree" for i in indexes):
         text = f"no index on ({kind}, {name}): planning goes along the key's own"

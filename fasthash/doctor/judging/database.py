@@ -203,13 +203,15 @@ def _wal(facts: ServerFacts, rows_to_do: int) -> Iterator[Finding]:
 
 
 def _ledger(facts: LedgerFacts) -> Iterator[Finding]:
+    init = "fasthash init --yes" if facts.publications else "fasthash init"
+    yield from _subscribers(facts)
     if facts.version == 0:
         text = "there is no ledger yet (schema fasthash)"
-        yield Finding("ledger.version", Level.PROBLEM, text, "fasthash init")
+        yield Finding("ledger.version", Level.PROBLEM, text, init)
         return
     if facts.version < facts.needed:
         text = f"the ledger has version {facts.version}, this fasthash needs {facts.needed}"
-        yield Finding("ledger.version", Level.PROBLEM, text, "fasthash init")
+        yield Finding("ledger.version", Level.PROBLEM, text, init)
     elif facts.version > facts.needed:
         text = f"the ledger has version {facts.version}, this fasthash knows {facts.needed}: use"
         yield Finding("ledger.version", Level.PROBLEM, f"{text} the fasthash that upgraded it")
@@ -218,3 +220,19 @@ def _ledger(facts: LedgerFacts) -> Iterator[Finding]:
     if facts.missing_grants:
         text = f"this role lacks {len(facts.missing_grants)} privileges on the ledger"
         yield Finding("ledger.privileges", Level.PROBLEM, text, facts.missing_grants)
+
+
+def _subscribers(facts: LedgerFacts) -> Iterator[Finding]:
+    if not facts.publications:
+        return
+    names = ", ".join(facts.publications)
+    text = f"publication {names} sends every table: a subscriber that does not have the ledger's as"
+    text += " they are here stops at the first change of one"
+    level = Level.WARNING if facts.version < facts.needed else Level.NOTE
+    remedy = (
+        "-- on each subscriber, before `fasthash init` here: the tables",
+        "fasthash init --print-sql | psql",
+        "-- on each subscriber, after it: their rows",
+        "ALTER SUBSCRIPTION its_name REFRESH PUBLICATION;",
+    )
+    yield Finding("ledger.publication", level, text, remedy)
