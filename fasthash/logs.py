@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from fasthash import colour
+from fasthash.widths import ELLIPSIS, shorten
 
 LEVEL_STYLES = {
     "WARNING": colour.Style.WARNING,
@@ -34,12 +35,23 @@ _CLEAN = {**_UNSAFE, **_SURROGATES}
 # PIPE_BUF: what a pipe takes whole, so that the lines of several processes do not mix in it.
 JSON_LINE_BYTES = 4096
 _CUT_MESSAGE = 200
+# Of one text on a screen: no path that one meets is longer. An error has several.
+LONGEST_SHOWN = 500
+LONGEST_ERROR = 4_000
 _bound: dict[str, object] = {}
 
 
 def printable(text: str) -> str:
     """The text with control characters escaped, so that it is one harmless line."""
     return text.translate(_CLEAN)
+
+
+def shown(text: str, most: int = LONGEST_SHOWN) -> str:
+    """The same, shortened in the middle to what somebody may still want to read."""
+    # So much of it at the most is looked at: a type of 300 kB takes no time.
+    if len(text) > 2 * most:
+        text = f"{text[:most]}{ELLIPSIS}{text[-most:]}"
+    return shorten(printable(text), most)
 
 
 class TextFormatter(logging.Formatter):
@@ -54,7 +66,15 @@ class TextFormatter(logging.Formatter):
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         style = self._styles.get(record.levelname)
         level = record.levelname if style is None else colour.paint(record.levelname, style)
-        return f"{stamp} {level} {printable(record.getMessage())}"
+        return f"{stamp} {level} {printable(_message(record))}"
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message, whose parts may be of any length: those that are texts are shortened."""
+    if not isinstance(record.args, tuple):
+        return record.getMessage()
+    parts = (shown(part) if isinstance(part, str) else part for part in record.args)
+    return str(record.msg) % tuple(parts) if record.args else str(record.msg)
 
 
 class JsonFormatter(logging.Formatter):

@@ -135,6 +135,7 @@ _COLUMNS = ("rows", "hashed", "confirmed", "drifted", "fresh", "no file", "faile
 _INDENT = "  "
 _GAP = "  "
 # A type's name is not shortened below this: the numbers are put under the names instead.
+_LONGEST_NAME = 200
 _LEAST_NAME = 12
 
 
@@ -199,7 +200,7 @@ def _rows(n: int) -> str:
 def _table(summary: RunSummary, columns: int | None) -> list[str]:
     """The counts by type. Where the screen is too narrow columns of zeros go, then long names."""
     rows: list[tuple[str, ...]] = [("type", *_COLUMNS)]
-    rows += [(name, *_cells(c)) for name, c in summary.by_name.items()]
+    rows += [(shorten(name, _LONGEST_NAME), *_cells(c)) for name, c in summary.by_name.items()]
     rows.append(("total", *_cells(summary.total)))
     if columns is None or _width(rows) <= columns:
         return _drawn(rows)

@@ -180,7 +180,7 @@ def _complain(message: str, status: int) -> int:
     else:
         in_colour = is_wanted(sys.stderr)
         who = paint("fasthash:", Style.BAD) if in_colour else "fasthash:"
-        click.echo(f"{who} {logs.printable(message)}", err=True, color=in_colour)
+        click.echo(f"{who} {logs.shown(message, logs.LONGEST_ERROR)}", err=True, color=in_colour)
     return status
 
 
@@ -204,7 +204,7 @@ def _complain_of_defect(error: BaseException) -> int:
         log = logging.getLogger("fasthash")
         log.error("a defect of fasthash", extra=logs.event("defect", traceback=where))
     else:
-        click.echo("\n".join(map(logs.printable, where.splitlines())), err=True)
+        click.echo("\n".join(map(logs.shown, where.splitlines())), err=True)
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     reason = " ".join(f"{type(error).__name__}: {error}".split())

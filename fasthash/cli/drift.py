@@ -30,7 +30,7 @@ from fasthash.config import NO_TYPE, Settings
 from fasthash.drift import unseen_writer
 from fasthash.errors import ConfigError
 from fasthash.fixity import DriftKind
-from fasthash.logs import printable
+from fasthash.logs import printable, shown
 from fasthash.widths import shorten
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def drift_show_command(drift_id: int, dsn: str | None, as_json: bool) -> None:
         if as_json:
             print(tables.to_json(found[0], indent=2), file=out)
         else:
-            print(coloured("\n".join(map(printable, _drift_lines(found[0]))), out), file=out)
+            print(coloured("\n".join(map(shown, _drift_lines(found[0]))), out), file=out)
 
 
 _review_options = combine(
@@ -258,7 +258,7 @@ def _write_drifts(out: TextIO, rows: Iterable[Row]) -> None:
     kinds: Counter[str] = Counter()
     for row in rows:
         kinds[row["kind"]] += 1
-        text = "\n".join(map(printable, _drift_lines(row)))
+        text = "\n".join(map(shown, _drift_lines(row)))
         print(coloured(text, out), end="\n\n", file=out)
     total = sum(kinds.values())
     parts = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items()))

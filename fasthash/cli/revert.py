@@ -18,7 +18,7 @@ from fasthash.cli.options import (
 )
 from fasthash.cli.reports import ledger, run_number
 from fasthash.errors import ConfigError
-from fasthash.logs import printable
+from fasthash.logs import shown
 
 if TYPE_CHECKING:
     from fasthash.store.reverting import Reverted
@@ -103,7 +103,7 @@ def _tell(found: Reverted, of: int, number: int, *, dry_run: bool, as_json: bool
             if counts[name]:
                 print(f"{counts[name]:,} {text}", file=out)
         for row_id, reason in found.left[:LISTED_ROWS]:
-            print(f"  row {printable(row_id)}: {printable(reason)}", file=out)
+            print(f"  row {shown(row_id)}: {shown(reason)}", file=out)
         if len(found.left) > LISTED_ROWS:
             more = len(found.left) - LISTED_ROWS
             print(f"  and {more:,} more, all listed by --json", file=out)

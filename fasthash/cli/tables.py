@@ -132,7 +132,7 @@ def write_table(
         if columns is None:
             widths = [min(width, MOST_PADDING) for width in natural]
         else:
-            widths = layout.fit(natural, columns)
+            widths = [min(width, columns) for width in layout.fit(natural, columns)]
             cells = [layout.shorten_row(row, widths) for row in cells]
         lines = [_line(row, widths) for row in cells]
         if count == 0:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fasthash.config import NO_TYPE
 from fasthash.fixity import Counts
-from fasthash.logs import printable
+from fasthash.logs import shown as readable
 from fasthash.page.facts import Facts, Row
 from fasthash.page.words import utc
 from fasthash.summary import human_bytes
@@ -106,7 +106,7 @@ def by_type(facts: Facts) -> Listing:
         "types",
         "What became of the rows of each type",
         (Column("type"), *numbers),
-        iter([_type_row(printable(name), counts) for name, counts in names.items()]),
+        iter([_type_row(readable(name), counts) for name, counts in names.items()]),
         len(names),
         foot=_type_row("total", facts.summary.total),
     )
@@ -160,7 +160,7 @@ def _drift_row(row: Row) -> list[Cell]:
 
 def _lines(parts: Iterable[str]) -> str:
     """Lines, none of which can begin another or drive anything."""
-    first, *others = map(printable, parts)
+    first, *others = map(readable, parts)
     return "\n".join([shorten(first, MOST_OF_A_HASH) if len(first) > 4096 else first, *others])
 
 
@@ -173,7 +173,7 @@ def residual(facts: Facts) -> Listing:
     names = ("row_id", "artifact_type", "path", "reason", "detail")
     looks = ("text", "text", "text", "tag", "text")
     rows: Iterator[list[Cell]] = (
-        [printable(NO_TYPE if row[n] is None and n == "artifact_type" else row[n] or "")
+        [readable(NO_TYPE if row[n] is None and n == "artifact_type" else row[n] or "")
          for n in names]
         for row in facts.residual
     )  # fmt: skip
@@ -196,7 +196,7 @@ def duplicates(facts: Facts) -> Listing:
             _bytes(group.could_be_saved_bytes),
             _count(group.files),
             _bytes(group.size_bytes),
-            printable(f"{group.first_path}") + "\n" + printable(group.last_path),
+            readable(f"{group.first_path}") + "\n" + readable(group.last_path),
             group.sha256,
         ]
         for group in found.top

@@ -200,7 +200,7 @@ def test_a_catalog_of_other_names(database: Database, metadata_type: str) -> Non
     database.run(*table, *columns, status=1)
     facts = facts_of(database, *columns)
     assert facts["catalog"]["rows"] == 5
-    assert facts["summary"]["catalog"] == "public.od.d%"
+    assert facts["summary"]["catalog"] == 'public."od.d%"'
     assert facts["duplicates"]["top"][0]["files"] == 2
     assert "<h1>3 things wait: 3 files that could not be checked.</h1>" in page_of(
         database, *columns
