@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -114,8 +116,23 @@ def test_names_with_dots(database: Database) -> None:
     assert (journal(database, '"a.b".c'), journal(database, 'a."b.c"')) == ([1], [2])
 
 
-def test_dump_and_restore(database: Database, each_server: PgServer) -> None:
+@pytest.fixture
+def server_database(each_server: PgServer, tmp_path: Path) -> Iterator[Database]:
+    """A database on a server whose tools are known."""
+    with psycopg.connect(each_server.dsn, autocommit=True) as admin:
+        admin.execute("CREATE DATABASE dumped")
+    (tmp_path / "dumped").mkdir()
+    dsn = psycopg.conninfo.make_conninfo(each_server.dsn, dbname="dumped")
+    database = Database(dsn, tmp_path / "dumped")
+    database.fasthash("init")
+    yield database
+    with psycopg.connect(each_server.dsn, autocommit=True) as admin:
+        admin.execute("DROP DATABASE dumped WITH (FORCE)")
+
+
+def test_dump_and_restore(server_database: Database, each_server: PgServer) -> None:
     """Its names go with it; the oids are others, and may be those of any table."""
+    database = server_database
     make(database, "a", "x")
     make(database, "b", "y")
     for old, new in (("a", "swap"), ("b", "a"), ("swap", "b")):

@@ -234,7 +234,7 @@ def test_a_run_is_on_the_disk_before_it_is_worked_on(
 ) -> None:
     """A crash neither takes it away nor gives its number to another."""
     own_database.make_table()
-    with session.connect_once(own_database.dsn, "admin") as admin:
+    with own_database.connect() as admin:
         admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
         admin.execute("SELECT pg_reload_conf()")
     try:
@@ -247,7 +247,7 @@ def test_a_run_is_on_the_disk_before_it_is_worked_on(
         again, ledger = try_to_open(own_database)
         ledger.close()
     finally:
-        with session.connect_once(own_database.dsn, "admin") as admin:
+        with own_database.connect() as admin:
             admin.execute("ALTER SYSTEM RESET wal_writer_delay")
             admin.execute("SELECT pg_reload_conf()")
     assert again is None or again.run_id == opened.run_id
