@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-from conftest import Database, sha256
+from conftest import Database, close_sessions, sha256
 
 TIME = "2020-01-01T00:00:00.000000Z"
 
@@ -269,3 +271,31 @@ def test_text_that_is_no_hash_is_never_called_corrupt(database: Database, text: 
     database.fasthash("drift", "accept", "--all", "--root", str(database.root))
     assert database.metadata(1)["file_sha256"] == digest
     assert database.scrub()["outcomes"]["confirmed"] == 1
+
+
+def test_bytes_that_are_no_text_in_a_database_without_an_encoding(
+    admin: psycopg.Connection, server_dsn: str, tmp_path: Path
+) -> None:
+    name = f"ascii_{os.getpid()}"
+    admin.execute(
+        f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' "
+        "LC_CTYPE 'C'"
+    )
+    try:
+        database = Database(psycopg.conninfo.make_conninfo(server_dsn, dbname=name), tmp_path)
+        database.fasthash("init")
+        true = files(database, "f0", "f2")
+        database.make_table()
+        for n in (0, 2):
+            database.add(n, f"f{n}")
+        database.sql("INSERT INTO artifacts VALUES (1, 't', E'caf\\351.png', '{}')")
+        for arguments in (["--dry-run"], [], []):
+            assert database.run(*arguments, status=1)["residual"] == {"unreadable_row": 1}
+        assert residual(database)["1"][0] == "unreadable_row"
+        rows = database.sql("SELECT id, metadata ->> 'file_sha256' AS h FROM artifacts")
+        assert {row["id"]: row["h"] for row in rows} == {0: true["f0"], 1: None, 2: true["f2"]}
+        assert len(database.fasthash("manifest").stdout.splitlines()) == 2
+        database.scrub(status=None)
+    finally:
+        close_sessions()
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
