@@ -156,8 +156,8 @@ def start_shut(corpus: Database) -> tuple[Run, Path]:
 def test_another_job_that_marks_a_row_first_is_left_alone(corpus: Database) -> None:
     process, gate = start_shut(corpus)
     marked = corpus.sql(
-        'UPDATE artifacts SET metadata = metadata || \'{"file_sha256": "theirs", '
-        '"file_sha256_computed_at": "2026-11-01T00:00:00Z"}\' '
+        "UPDATE artifacts SET metadata = metadata || jsonb_build_object("
+        "'file_sha256', repeat('f', 64), 'file_sha256_computed_at', '2026-11-01T00:00:00Z') "
         "WHERE id < 300 RETURNING id"
     )
     gate.touch()
@@ -166,7 +166,7 @@ def test_another_job_that_marks_a_row_first_is_left_alone(corpus: Database) -> N
     assert summary["outcomes"]["fresh"] == len(marked)
     assert summary["rows_scanned"] == ROWS
     for row in marked:
-        assert corpus.metadata(row["id"])["file_sha256"] == "theirs"
+        assert corpus.metadata(row["id"])["file_sha256"] == "f" * 64
 
 
 def test_a_hash_that_appears_after_the_lease_is_judged_when_writing(corpus: Database) -> None:

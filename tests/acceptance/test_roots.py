@@ -165,6 +165,7 @@ def test_a_held_run_stops_at_once(database: Database, tmp_path: Path) -> None:
     wait_for_progress(database, 20)
     away = database.root.with_name("away")
     database.root.rename(away)
+    process.let_go()  # there is a file to be read, however far it has come
     assert any("is gone: " in line for line in process.stderr or ()), "it did not hold"
     process.send_signal(signal.SIGINT)
     summary = summary_of(process, 130)
