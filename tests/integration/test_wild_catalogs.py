@@ -22,8 +22,16 @@ LAYOUTS = ["plain", "partitioned", "inherited"]
 TYPES = [None, "figure", "Figure", "x" * 40]
 HASHES = ["none", "null", "blank", "right", "capitals", "prefixed", "wrong", "odd", "long"]
 MARKERS = [None, TIME, "2020-01-01T10:00Z", "yesterday", "01/02/2020", 5, {}, ""]
+COUNTING = (TIME, "2020-01-01T10:00Z")
 DOCUMENTS = ["object"] * 5 + ["null", "array", "text", "unreadable"]
 TRIGGERS = [None] * 6 + ["raises", "swallows", "alters", "undoes"]
+LEDGER = ", ".join(
+    f"fasthash.{table}"
+    for table in (
+        "run", "holder", "checkpoint", "segment", "journal", "drift", "residual", "sample",
+        "catalog", "file_state", "bad_row", "met", "left_over",
+    )
+)  # fmt: skip
 TRIGGER = """
 CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF NEW.content_hash = 'raises' THEN RAISE EXCEPTION 'no' USING ERRCODE = '53200';
@@ -89,9 +97,10 @@ class Model:
         self.residual: Counter[str] = Counter()
         self.drifts: dict[str, str] = {}
         self.written: set[str] = set()
+        self.not_again = 0
         self.before: dict[tuple[str, str | None], tuple[str | None, str]] = {}
         database.sql("DROP TABLE IF EXISTS artifacts CASCADE")
-        database.sql("TRUNCATE fasthash.residual, fasthash.bad_row, fasthash.file_state")
+        database.sql(f"TRUNCATE {LEDGER} RESTART IDENTITY")
         partitions = "PARTITION BY HASH (id)" if layout.layout == "partitioned" else ""
         database.sql(
             f"CREATE TABLE artifacts (id {layout.id_type} PRIMARY KEY, artifact_type text, "
@@ -167,9 +176,11 @@ class Model:
             self._fails("unreadable_row")
         elif twice:
             self._fails("write_refused")
+            # A marked row is none that a later run is for.
+            self.not_again += int(known and has_hash and row.marker in COUNTING)
         elif row.document in ("array", "text"):
             self._fails("bad_metadata")
-        elif known and has_hash and row.marker in (TIME, "2020-01-01T10:00Z"):
+        elif known and has_hash and row.marker in COUNTING:
             self.outcomes["fresh"] += 1
         elif row.path == "missing":
             self.outcomes["no_file"] += 1
@@ -227,7 +238,7 @@ def live(database: Database, layout: Layout) -> None:
     model.check(database.run("--restart", "--range-rows", "5", status=None))
     again = database.run("--restart", status=None)
     assert again["rows_updated"] == 0
-    assert again["outcomes"]["failed"] == model.outcomes["failed"]
+    assert again["outcomes"]["failed"] == model.outcomes["failed"] - model.not_again
     assert again["outcomes"]["no_file"] == model.outcomes["no_file"]
     scrubbed = database.scrub("--restart", status=None)
     confirmed = scrubbed["outcomes"]["confirmed"]
@@ -238,13 +249,13 @@ def live(database: Database, layout: Layout) -> None:
 CHECKS = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
-@settings(max_examples=6, derandomize=True, suppress_health_check=CHECKS)
+@settings(max_examples=4, derandomize=True, suppress_health_check=CHECKS)
 @given(layout=layouts(ID_TYPES))
 def test_on_the_newest_server(database: Database, layout: Layout) -> None:
     live(database, layout)
 
 
-@settings(max_examples=6, derandomize=True, suppress_health_check=CHECKS)
+@settings(max_examples=4, derandomize=True, suppress_health_check=CHECKS)
 @given(layout=layouts(ID_TYPES + MORE_ID_TYPES))
 def test_on_an_older_server(older_database: Database, layout: Layout) -> None:
     older_database.sql("CREATE EXTENSION IF NOT EXISTS citext")

@@ -278,11 +278,14 @@ def test_bytes_that_are_no_text_in_a_database_without_an_encoding(
 ) -> None:
     name = f"ascii_{os.getpid()}"
     admin.execute(
-        f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' "
-        "LC_CTYPE 'C'"
+        f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 "
+        "LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
     )
     try:
-        database = Database(psycopg.conninfo.make_conninfo(server_dsn, dbname=name), tmp_path)
+        database = Database(
+            psycopg.conninfo.make_conninfo(server_dsn, dbname=name, client_encoding="UTF8"),
+            tmp_path,
+        )
         database.fasthash("init")
         true = files(database, "f0", "f2")
         database.make_table()
