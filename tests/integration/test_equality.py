@@ -123,3 +123,23 @@ def test_any_of_them(database: Database, data: Any) -> None:
     assert summary["rows_scanned"] == len(rows)
     all_hashed(database)
     assert database.scrub("--restart", "--range-rows", range_rows)["rows_scanned"] == len(rows)
+
+
+@pytest.mark.parametrize("id_type", ["text COLLATE ci", "text COLLATE num"])
+def test_rows_that_come_again_in_a_scrub(database: Database, id_type: str) -> None:
+    """The ledger's own columns are in another order than the catalog's."""
+    fill(database, id_type, "text", [(f"a{n}", "t") for n in range(5)])
+    database.run()
+    database.sql(
+        "CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        "INSERT INTO fasthash.left_over SELECT NEW.run_id, 'a3' WHERE NEW.holder_id = 2 "
+        "AND NOT EXISTS (SELECT FROM fasthash.left_over); RETURN NULL; END $$"
+    )
+    database.sql(
+        "CREATE TRIGGER again AFTER INSERT ON fasthash.segment FOR EACH ROW "
+        "WHEN (NEW.range_no = 1) EXECUTE FUNCTION again()"
+    )
+    scrubbed = database.scrub()
+    assert scrubbed["state"] == "complete"
+    assert scrubbed["outcomes"]["confirmed"] == 5
+    assert database.sql("SELECT count(*) AS n FROM fasthash.left_over") == [{"n": 0}]
