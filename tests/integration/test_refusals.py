@@ -101,9 +101,22 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize("statement", TAKEN)
-def test_what_is_taken_away_in_the_middle(database: Database, statement: str) -> None:
+ON_THE_OLDER = [one for one in TAKEN if one.startswith(("REVOKE", "CREATE PUBLICATION"))]
+
+
+@pytest.mark.parametrize(
+    ("server", "statement"),
+    [
+        *(("make_database", one) for one in TAKEN),
+        *(("older_database", one) for one in ON_THE_OLDER),
+    ],
+)
+def test_what_is_taken_away_in_the_middle(
+    request: pytest.FixtureRequest, server: str, statement: str
+) -> None:
     """When the first batch is committed, which holds not all rows; the next is refused whole."""
+    found = request.getfixturevalue(server)
+    database: Database = found() if server == "make_database" else found
     fill(database, 2_100)
     role = f"role_{psycopg.conninfo.conninfo_to_dict(database.dsn)['dbname']}"
     database.sql(f"CREATE ROLE {role} LOGIN")
