@@ -25,8 +25,9 @@ from fasthash.store.answers import (
     one_line,
     sounds_unwell,
 )
-from fasthash.store.applying import RowsRefused, Tally, Target, check_policies, probe
+from fasthash.store.applying import Tally, Target, probe
 from fasthash.store.queries import query
+from fasthash.store.refused import RowsRefused, check_policies
 from fasthash.store.session import WRITER, Connection, Session
 from fasthash.store.transactions import Rollback, lose_answer, transaction
 

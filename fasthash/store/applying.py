@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from psycopg import sql
-from psycopg.errors import LockNotAvailable
 from psycopg.rows import tuple_row
 
 from fasthash import drift
 from fasthash.fixity import Counts, DriftKind, Outcome, Part, Result, Verdict
-from fasthash.store.answers import DatabaseError
 from fasthash.store.catalog import Catalog, compared, digest_of, marker_of
 from fasthash.store.kept import kept, write_keys
 from fasthash.store.queries import EMPTY, identifier, query, stamps
-from fasthash.store.ranges import repeated
+from fasthash.store.refused import (
+    REFUSED,
+    REFUSED_BY_FUNCTION,
+    RowsAlike,
+    RowsRefused,
+    has_triggers,
+    name_repeated,
+    not_held,
+)
 from fasthash.store.session import Connection
 
 # Nearly every row of a backfill: columns that hold nothing else are not sent.
@@ -41,32 +46,6 @@ _FAILED = frozenset(
         Verdict.WRITE_REFUSED,
     }
 )
-
-
-# Why a row is not written that nobody has locked.
-REFUSED = (
-    "the row did not take what was written: a trigger or a rule of the catalog changed it back"
-)
-HIDDEN = "row level security of the catalog lets this role see the row, and not change it"
-REFUSED_BY_FUNCTION = "the update function did not write what it was given"
-
-
-class RowsAlike(DatabaseError):
-    """Several rows have one id, and what was read cannot be said to be of one of them."""
-
-
-class RowsRefused(Exception):
-    """Rows do not hold what they were given, so that nothing of the transaction may count.
-
-    `row_ids` are theirs, as text, and `detail` says who was in the way: they are to be marked as
-    refused, and the batch done again. `unseen` are rows that are not to be looked at then.
-    """
-
-    def __init__(self, row_ids: frozenset[str], detail: str, *, unseen: bool = False) -> None:
-        super().__init__(detail)
-        self.row_ids = row_ids
-        self.detail = detail
-        self.unseen = unseen
 
 
 @dataclass(slots=True)
@@ -158,7 +137,7 @@ def apply_rows(
     how = Statement(target, sweep, looks)
     _execute(connection, how, columns, tally, overwrite=at_once)
     if tally.judged != len(columns["row_id"]):
-        raise RowsAlike(_name_repeated(connection, target.catalog, columns["row_id"]))
+        raise RowsAlike(name_repeated(connection, target.catalog, columns["row_id"]))
     places = {row_id: place for place, row_id in enumerate(columns["row_id"])}
     tally.drifts.sort(key=lambda found: places[found["row_id"]])
     for evidence in tally.drifts:
@@ -189,31 +168,6 @@ def apply_rows(
         connection.execute(query("result", "add_drift"), {**key, **evidence})
 
 
-def check_policies(connection: Connection, catalog: Catalog, row_ids: Sequence[str]) -> None:
-    """Tells rows that others have locked from those that a policy keeps from being locked.
-
-    Raises:
-        RowsRefused: these are some of them.
-    """
-    asked = connection.execute(query("result", "is_policed"), {"table_oid": catalog.table_oid})
-    if not (row := asked.fetchone()) or not row["found"]:
-        return
-    statement = catalog.query("result", "not_to_lock")
-    found = connection.execute(statement, {"row_id": list(row_ids)}).fetchall()
-    hidden = {r["row_id"] for r in found if _is_hidden(connection, catalog, r["row_id"])}
-    if hidden:
-        raise RowsRefused(frozenset(hidden), HIDDEN, unseen=True)
-
-
-def _is_hidden(connection: Connection, catalog: Catalog, row_id: str) -> bool:
-    try:
-        with connection.transaction():
-            one = connection.execute(catalog.query("result", "try_lock"), {"row_id": row_id})
-            return one.fetchone() is None
-    except LockNotAvailable:
-        return False
-
-
 def probe(connection: Connection, target: Target) -> None:
     """Has the server prepare the statement, and not execute it, within the caller's transaction.
 
@@ -228,37 +182,6 @@ def probe(connection: Connection, target: Target) -> None:
     key = {"run_id": target.run_id, "catalog_no": target.catalog_no}
     values = {**columns, **key, "overwrite": True, "locked_rows_fail": False}
     connection.execute(sql.SQL("EXPLAIN ") + statement(how), values)
-
-
-def _name_repeated(connection: Connection, catalog: Catalog, row_ids: Sequence[str]) -> str:
-    statement = catalog.query("result", "repeated")
-    found = connection.execute(statement, {"row_id": list(row_ids)}).fetchall()
-    return repeated(*(found[0][name] for name in ("row_id", "n"))) if found else "a row came twice"
-
-
-def has_triggers(connection: Connection, catalog: Catalog) -> bool:
-    """Whether anything may change a row of a catalog after a statement has written it."""
-    key = {"table_oid": catalog.table_oid}
-    row = connection.execute(query("result", "has_triggers"), key).fetchone()
-    return bool(row and row["found"])
-
-
-def not_held(
-    connection: Connection, catalog: Catalog, patched: Sequence[dict[str, Any]]
-) -> set[str]:
-    """Rows that do not hold what they were given, once every trigger has had its say."""
-    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
-    held = catalog.query("result", "holds", marker_column=sql.SQL("marker"))
-    found = connection.execute(
-        catalog.query("result", "not_held", holds=held),
-        {
-            "row_id": [p["row_id"] for p in patched],
-            "sha256": [bytes.fromhex(p["sha256"]) for p in patched],
-            "size_bytes": [p["size_bytes"] for p in patched],
-            "marker": [p["marker"] for p in patched],
-        },
-    )
-    return {row["row_id"] for row in found}
 
 
 def _execute(

@@ -8,8 +8,9 @@ from typing import Any
 
 from fasthash import parts as packed
 from fasthash.fixity import PIECES_A_PART, Counts, Outcome, Part, Result, Verdict
-from fasthash.store.applying import RowsRefused, Tally, Target, apply_rows
+from fasthash.store.applying import Tally, Target, apply_rows
 from fasthash.store.queries import query
+from fasthash.store.refused import RowsRefused
 from fasthash.store.session import Connection
 
 __all__ = [

@@ -13,10 +13,10 @@ from psycopg import Rollback, sql
 from fasthash.errors import ConfigError
 from fasthash.store import naming
 from fasthash.store.answers import IN_THE_WAY, is_away, one_line
-from fasthash.store.applying import has_triggers
 from fasthash.store.catalog import Catalog, digest_of
 from fasthash.store.kept import BLAKE3, KEYS, kept
 from fasthash.store.queries import identifier, query
+from fasthash.store.refused import has_triggers
 from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
 

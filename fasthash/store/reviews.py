@@ -8,10 +8,10 @@ from typing import Any
 from psycopg import Rollback, sql
 
 from fasthash.fixity import Result
-from fasthash.store.applying import REFUSED, REFUSED_BY_FUNCTION, not_held
 from fasthash.store.catalog import Catalog, digest_of, type_parameters
 from fasthash.store.kept import kept, write_keys
 from fasthash.store.queries import identifier, query
+from fasthash.store.refused import REFUSED, REFUSED_BY_FUNCTION, not_held
 from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
 
