@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -23,6 +24,16 @@ def parse_marker(marker: str | None) -> datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo is not None else None
+
+
+# As the fragment `digest` in `row.sql` has it.
+_HASH = re.compile(r"\s*(?:sha-?256\s*[:=]\s*)?[0-9a-f]{64}\s*", re.ASCII | re.IGNORECASE)
+NO_HASH = "no hash that can be compared"
+
+
+def is_hash(text: str) -> bool:
+    """Whether a text is a SHA-256 hash; also in capitals, in blanks, or behind `sha256:`."""
+    return _HASH.fullmatch(text) is not None
 
 
 class Stamps(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fasthash import logs
+from fasthash import drift, logs
 from fasthash.fixity import DriftKind
 from fasthash.store import results
 from fasthash.store.session import Connection, Row
@@ -53,7 +53,7 @@ def _log(found: Row) -> None:
         "DRIFT row %s: file_sha256 was %s%s, is %s; file mtime %s; kind %s; %s; path %s",
         found["row_id"],
         found["old_hash"],
-        " (the row has lost it)" if found["was_lost"] else "",
+        _about(found),
         found["new_hash"],
         mtime,
         found["kind"],
@@ -79,6 +79,13 @@ def _log(found: Row) -> None:
             was_lost=found["was_lost"],
         ),
     )
+
+
+def _about(found: Row) -> str:
+    """What has to be known of the old hash."""
+    if found["was_lost"]:
+        return " (the row has lost it)"
+    return "" if drift.is_hash(found["old_hash"]) else f" ({drift.NO_HASH})"
 
 
 def _nanoseconds(time: datetime | None) -> int | None:

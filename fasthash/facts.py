@@ -120,6 +120,11 @@ class HeldBack:
     remedy: str
 
 
+# What a run opens at the most: the coordinator, its heartbeat, its counter, the writer, and one to
+# ask what a silent server does.
+CONNECTIONS = 5
+
+
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
     """The database server, seen through a session of the role that was configured.

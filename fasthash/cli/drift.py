@@ -27,7 +27,7 @@ from fasthash.cli.options import (
 )
 from fasthash.cli.reports import ledger, run_number, table_option, type_name
 from fasthash.config import NO_TYPE, Settings
-from fasthash.drift import unseen_writer
+from fasthash.drift import NO_HASH, is_hash, unseen_writer
 from fasthash.errors import ConfigError
 from fasthash.fixity import DriftKind
 from fasthash.logs import printable, shown
@@ -86,7 +86,7 @@ def drift_list_command(
     \b
     modified  size or times of the file have moved since it was hashed
     corrupt   they have not, yet the content differs: bit rot
-    unknown   there was no marker to compare with
+    unknown   there was no marker, or no hash, to compare with
     """
     from fasthash.store import reports  # noqa: PLC0415
 
@@ -274,7 +274,8 @@ def _drift_lines(row: Row) -> list[str]:
         f" run {row['run_id']}: {row['kind']}, {row['resolution']}",
         f"  path    {row['path']}",
         f"  old     {shorten(printable(row['old_hash']), MOST_OF_A_HASH)}"
-        + (" (the row has lost it; the ledger knows it)" if row["was_lost"] else ""),
+        + (" (the row has lost it; the ledger knows it)" if row["was_lost"] else "")
+        + ("" if is_hash(row["old_hash"]) else f" ({NO_HASH})"),
         f"  new     {row['new_hash']}",
         f"  bytes   {new_size:,}, before {before}",
         f"  mtime   {_utc(row['file_mtime'])}{_before(row['old_mtime'])}",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fasthash.config import NO_TYPE
+from fasthash.drift import NO_HASH, is_hash, parse_marker
 from fasthash.fixity import Counts
 from fasthash.logs import shown as readable
 from fasthash.page.facts import Facts, Row
@@ -142,10 +143,12 @@ def _drift_row(row: Row) -> list[Cell]:
         decision += [f"by {row['resolved_by'] or '(unknown)'}", utc(row["resolved_at"])]
     if row["comment"]:
         decision.append(f"“{row['comment']}”")
-    before = [row["old_hash"], _size(row["old_size_bytes"])]
+    has_hash = is_hash(row["old_hash"])
+    before = [row["old_hash"], *([] if has_hash else [NO_HASH]), _size(row["old_size_bytes"])]
     before += [f"{name} {utc(row[f'old_{name}'])}" for name in ("mtime", "ctime")]
     if row["old_marker"] is not None:
-        before.append(f"verified {row['old_marker']}")
+        counts = has_hash and parse_marker(row["old_marker"]) is not None
+        before.append(f"{'verified' if counts else 'marker'} {row['old_marker']}")
     after = [row["new_hash"], _size(row["new_size_bytes"])]
     after += [f"{name} {utc(row[f'file_{name}'])}" for name in ("mtime", "ctime")]
     about = f"drift {row['drift_id']}, run {row['run_id']}, row {row['row_id']} ({type_name})"

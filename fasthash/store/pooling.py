@@ -8,6 +8,7 @@ from enum import StrEnum
 import psycopg
 
 from fasthash.errors import PreflightFailed
+from fasthash.facts import CONNECTIONS
 from fasthash.store.connection import Connection
 from fasthash.store.queries import query
 from fasthash.store.session import connect, describe
@@ -58,7 +59,7 @@ def require_session(dsn: str, connection: Connection) -> None:
     except psycopg.OperationalError as error:
         raise PreflightFailed(
             f"{describe(dsn)} is reached through a pooler that gives no second session, and a run "
-            "needs six: raise its pool size, or connect to the server itself"
+            f"needs {CONNECTIONS}: raise its pool size, or connect to the server itself"
         ) from error
     if found is Pooling.TRANSACTION:
         raise PreflightFailed(

@@ -12,6 +12,7 @@ from psycopg import sql
 from fasthash import logs
 from fasthash.config import NO_TYPE, CatalogNames, did_you_mean
 from fasthash.errors import PreflightFailed
+from fasthash.facts import CONNECTIONS
 from fasthash.parsing import parse_table
 from fasthash.store import schema
 from fasthash.store.answers import IN_THE_WAY, DatabaseError, described, is_gone
@@ -37,10 +38,6 @@ def check_server(connection: Connection, *, writing: bool = True) -> None:
         raise PreflightFailed("fasthash needs PostgreSQL 14 or newer")
     if writing and facts["read_only"]:
         raise PreflightFailed("the database is read-only (a standby?); give the primary's --dsn")
-
-
-# What a run opens at the most, of the server's connections or of those that its role may have.
-CONNECTIONS = 5
 
 
 def check_room(connection: Connection) -> None:

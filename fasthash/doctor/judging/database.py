@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fasthash.facts import DatabaseFacts, Finding, LedgerFacts, Level, ServerFacts
+from fasthash.facts import CONNECTIONS, DatabaseFacts, Finding, LedgerFacts, Level, ServerFacts
 from fasthash.summary import human_seconds
 
 OLDEST = 140000
-# The coordinator, its heartbeat, its counter, the writer, and one to ask what a silent server does.
-CONNECTIONS = 5
 CLOCK_S = 2.0
 OLD_TRANSACTION_S = 600.0
 # fasthash sets these for its own sessions.
