@@ -123,6 +123,7 @@ class Coordinator:
         self.leasing = Leasing(seat, self.supply, self.commits, self.manners)
         self.stopped_by: int | None = None
         self.ended_for: str | None = None
+        self._left_in: str | None = None  # the run's state in the ledger when we had left it
         self._began_at = time.monotonic()
         self._stopping = asyncio.Event()
 
@@ -294,7 +295,7 @@ class Coordinator:
         return RunSummary(
             self.seat.run_id,
             self.seat.settings.kind,
-            "complete" if self.supply.closed else "interrupted",
+            self._left_in or ("complete" if self.supply.closed else "interrupted"),
             None,
             None,
             time.monotonic() - self._began_at,
@@ -306,7 +307,9 @@ class Coordinator:
     async def _leave(self, error: FasthashError | None) -> RunSummary:
         seat = self.seat
         text = None if error is None else str(error)
-        await seat.ledger.call(runs.leave, seat.run_id, seat.holder_id, text, self.ended_for)
+        self._left_in = await seat.ledger.call(
+            runs.leave, seat.run_id, seat.holder_id, text, self.ended_for
+        )
         await self.heartbeat.report()
         if seat.due.is_scrub and error is None and self.stopped_by is None:
             await survey.note_freshness(

@@ -158,8 +158,12 @@ def is_complete(connection: Connection, run_id: int) -> bool:
         done = connection.execute(query("lease", "complete_run"), {"run_id": run_id}).fetchone()
         if done is not None:
             connection.execute(query("lease", "forget_lists"), {"run_id": run_id})
+    return _state(connection, run_id) == "complete"
+
+
+def _state(connection: Connection, run_id: int) -> str | None:
     row = connection.execute(query("lease", "run_state"), {"run_id": run_id}).fetchone()
-    return row is not None and row["state"] == "complete"
+    return None if row is None else str(row["state"])
 
 
 def leave(
@@ -168,10 +172,14 @@ def leave(
     holder_id: int,
     error: str | None,
     ended_for: str | None = None,
-) -> None:
+) -> str | None:
     """This coordinator stops: at the end of the run, for an error, a signal, or by plan.
 
     A run that is not at its end is interrupted by the last one who leaves it.
+
+    Returns:
+        The state that the run is in then, which may be `complete` although the coordinator was
+        stopped before it heard so; None for a run that is no more.
     """
     with transaction(connection):
         one_by_one(connection, run_id)
@@ -182,6 +190,7 @@ def leave(
                 query("lease", "leave_run"),
                 {"run_id": run_id, "error": error, "ended_for": ended_for},
             )
+        return _state(connection, run_id)
 
 
 def report(

@@ -176,6 +176,39 @@ def test_in_the_last_sweep(oracle: Oracle) -> None:
     goes_on(oracle)
 
 
+def test_before_it_hears_that_the_run_is_complete(oracle: Oracle) -> None:
+    """The ledger says so already: what the summary says is what the ledger does."""
+    database = oracle.database
+    process = database.start(*SLOW)
+    until(lambda: database.sql("SELECT 1 FROM fasthash.sample"), "the first report")
+    database.sql(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_advisory_xact_lock(17); RETURN NULL; END'"
+    )
+    database.sql(
+        "CREATE CONSTRAINT TRIGGER waits AFTER UPDATE ON fasthash.run "
+        "DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW WHEN (NEW.state = 'complete') EXECUTE FUNCTION wait()"
+    )
+    with psycopg.connect(database.dsn) as ours, locked(database, "fasthash.sample"):
+        ours.execute("SELECT pg_advisory_lock(17)")
+        wait_for_waiting(database, "heartbeat")
+        process.let_go()
+        wait_for_waiting(database, "coordinator")  # at its COMMIT
+        process.send_signal(signal.SIGSTOP)
+        ours.execute("SELECT pg_advisory_unlock(17)")
+        until(
+            lambda: database.sql("SELECT 1 FROM fasthash.run WHERE state = 'complete'"),
+            "the run is complete",
+        )
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        summary, _ = ends(process, 128 + signal.SIGINT)
+    assert summary["state"] == "complete"
+    oracle.expect_no_process()
+    oracle.check()
+
+
 def test_during_the_summary(oracle: Oracle) -> None:
     database = oracle.database
     process = database.start(*SLOW)
