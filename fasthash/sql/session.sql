@@ -1,10 +1,11 @@
 -- name: settings
 -- What a transaction sets for itself; as utility statements, before which its isolation is not fixed
--- yet. Asynchronous commit is safe here: the ledger commits with the data, and commits keep their
--- order. The planner's JIT costs more than it gives on statements of this size. Whatever else changes
--- what we send or read is what it is in a new database.
-SET LOCAL lock_timeout = {lock_timeout};
+-- yet. The time limit comes first: till then the role's counts. Asynchronous commit is safe here: the
+-- ledger commits with the data, and commits keep their order. The planner's JIT costs more than it
+-- gives on statements of this size. Whatever else changes what we send or read is what it is in a new
+-- database.
 SET LOCAL statement_timeout = {statement_timeout};
+SET LOCAL lock_timeout = {lock_timeout};
 SET LOCAL idle_in_transaction_session_timeout = {idle_timeout};
 {no_transaction_timeout}
 SET LOCAL synchronous_commit = off;

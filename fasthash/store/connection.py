@@ -66,12 +66,23 @@ class Connection(psycopg.Connection[Row]):
     def transaction(
         self, savepoint_name: str | None = None, force_rollback: bool = False
     ) -> Iterator[psycopg.Transaction]:
-        """A transaction block with our settings, or within one a savepoint."""
+        """A transaction block with our settings, or within one a savepoint.
+
+        A connection whose BEGIN has failed (a time limit of the role's is over before ours counts)
+        is closed: psycopg up to 3.3.0 takes that transaction for an open one, and asserts so at the
+        next.
+        """
         begins = self.info.transaction_status == TransactionStatus.IDLE
-        with super().transaction(savepoint_name, force_rollback) as block:
-            if begins and self.settings is not None:
-                self.cursor().execute(self.settings)
-            yield block
+        begun = False
+        try:
+            with super().transaction(savepoint_name, force_rollback) as block:
+                begun = True
+                if begins and self.settings is not None:
+                    self.cursor().execute(self.settings)
+                yield block
+        finally:
+            if begins and not begun:
+                self.close()
 
     def execute(
         self,

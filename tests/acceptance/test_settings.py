@@ -27,8 +27,8 @@ HOSTILE = {
     "default_transaction_isolation": "serializable",
     "default_transaction_deferrable": "on",
     "lock_timeout": "1",
-    "statement_timeout": "1",
-    "idle_in_transaction_session_timeout": "300",
+    "statement_timeout": "500",  # less than SLOW_S, and more than a BEGIN takes on a busy machine
+    "idle_in_transaction_session_timeout": "500",
     "exit_on_error": "on",
     "plan_cache_mode": "force_generic_plan",
     "jit": "on",
@@ -56,7 +56,8 @@ HOSTILE = {
     "from_collapse_limit": "1",
     "join_collapse_limit": "1",
 }
-NEWER = {"transaction_timeout": "300"}
+NEWER = {"transaction_timeout": "500"}
+SLOW_S = 0.6  # a trigger of the site's
 # Those that change no output, or that only its owner means: somebody has looked at each.
 HARMLESS = {
     "application_name", "check_function_bodies", "createrole_self_grant",
@@ -90,6 +91,14 @@ def cycle(database: Database) -> list[str]:
         os.utime(path, (1_600_000_000, 1_600_000_000))
         metadata = {"file_sha256": "0" * 64, "file_size_bytes": 1.5} if n == 3 else {"k": None}
         database.add(n, f"f{n}" if n != 5 else "é", metadata, [None, "a'\\b", "c"][n % 3])
+    database.sql(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
+        f"'BEGIN PERFORM pg_sleep({SLOW_S}); RETURN NEW; END'"
+    )
+    database.sql(
+        "CREATE TRIGGER slow BEFORE UPDATE ON artifacts "
+        "FOR EACH ROW WHEN (OLD.id = 7) EXECUTE FUNCTION slow()"
+    )
     root = ["--root", str(database.root)]
     commands = (
         (["run", *root], 1), (["journal", "3", "--json"], 0), (["run", *root], 0),
