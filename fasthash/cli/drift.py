@@ -25,7 +25,7 @@ from fasthash.cli.options import (
     option,
     set_up_logs,
 )
-from fasthash.cli.reports import ledger, run_number, table_option, type_name
+from fasthash.cli.reports import ledger, run_number, table_option
 from fasthash.config import NO_TYPE, Settings
 from fasthash.drift import NO_HASH, is_hash, unseen_writer
 from fasthash.errors import ConfigError
@@ -269,9 +269,10 @@ def _drift_lines(row: Row) -> list[str]:
     """One drift: a heading and its evidence; control characters are still in it."""
     old_size, new_size = row["old_size_bytes"], row["new_size_bytes"]
     before = "not known" if old_size is None else f"{old_size:,}"
+    of_type = "" if row["artifact_type"] is None else f" ({row['artifact_type']})"
     lines = [
-        f"drift {row['drift_id']}: row {row['row_id']} ({type_name(row['artifact_type'])}),"
-        f" run {row['run_id']}: {row['kind']}, {row['resolution']}",
+        f"drift {row['drift_id']}: row {row['row_id']}{of_type}, run {row['run_id']}: "
+        f"{row['kind']}, {row['resolution']}",
         f"  path    {row['path']}",
         f"  old     {shorten(printable(row['old_hash']), MOST_OF_A_HASH)}"
         + (" (the row has lost it; the ledger knows it)" if row["was_lost"] else "")

@@ -137,7 +137,7 @@ def drifts(facts: Facts) -> Listing:
 
 
 def _drift_row(row: Row) -> list[Cell]:
-    type_name = NO_TYPE if row["artifact_type"] is None else row["artifact_type"]
+    of_type = "" if row["artifact_type"] is None else f" ({row['artifact_type']})"
     decision = [row["resolution"]]
     if row["resolved_by"] or row["resolved_at"]:
         decision += [f"by {row['resolved_by'] or '(unknown)'}", utc(row["resolved_at"])]
@@ -151,7 +151,7 @@ def _drift_row(row: Row) -> list[Cell]:
         before.append(f"{'verified' if counts else 'marker'} {row['old_marker']}")
     after = [row["new_hash"], _size(row["new_size_bytes"])]
     after += [f"{name} {utc(row[f'file_{name}'])}" for name in ("mtime", "ctime")]
-    about = f"drift {row['drift_id']}, run {row['run_id']}, row {row['row_id']} ({type_name})"
+    about = f"drift {row['drift_id']}, run {row['run_id']}, row {row['row_id']}{of_type}"
     return [
         _lines([row["path"], about]),
         row["kind"],

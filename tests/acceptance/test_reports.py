@@ -423,7 +423,7 @@ def test_drift_text(hostile: Database) -> None:
     )
     out = text(hostile, "drift", "list")
     first, second, *_ = out.split("\n\n")
-    assert first.splitlines()[0] == "drift 1: row d00 ((none)), run 1: unknown, accepted"
+    assert first.splitlines()[0] == "drift 1: row d00, run 1: unknown, accepted"
     assert "  path    drifted/new\\x0aline\n" in first
     assert "settled 2026-01-02 03:04:05 UTC by al\\x1b[2Jice" in first
     assert "comment looks\\x0afine" in first
