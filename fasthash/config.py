@@ -90,7 +90,7 @@ class Settings:
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
     reader: str = "readinto"
     disk: str = "auto"
-    on_drift: str | None = None  # overwrite, or in a scrub what was modified
+    on_drift: str | None = None  # all but what is corrupt; in a scrub only what was modified
     precheck: str = "off"
     blake3: bool = False
     since: str | None = None  # a marker's text
@@ -112,7 +112,7 @@ class Settings:
     @property
     def drift_policy(self) -> str:
         """Which drifts are overwritten, as `drift.is_overwritten` knows it."""
-        return self.on_drift or ("overwrite" if self.scrub is None else "careful")
+        return self.on_drift or ("backfill" if self.scrub is None else "scrub")
 
     @property
     def algorithm(self) -> str:

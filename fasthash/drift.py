@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -42,12 +43,21 @@ class Stamps(NamedTuple):
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
+    device: int = 0
+    inode: int = 0
 
 
-def classify(
+# By their names in `Stamps`, in the order in which they are told.
+_NAMES = ("size", "mtime", "ctime", "device", "inode")
+# Who changes a content on purpose moves one of these. The others move with every chmod, link,
+# rename, restore and migration, and say nothing of the content.
+OF_CONTENT = frozenset({"size", "mtime"})
+
+
+def moved(
     marker: str | None, old_size_bytes: int | None, found: Stamps, known: Stamps | None
-) -> DriftKind:
-    """The kind of a drift.
+) -> tuple[str, ...] | None:
+    """Which stamps are others than when the stored hash was made.
 
     Args:
         marker: when the stored hash was made, as it stands in the catalog.
@@ -56,30 +66,47 @@ def classify(
         known: its stamps when the stored hash was made, if the ledger has them.
 
     Returns:
-        `corrupt` where the stamps are what they were, `modified` where they moved, `unknown` where
-        there is nothing to compare with. Without known stamps the marker stands in for them: what
-        the file system changed after it was modified.
+        Names of stamps: size, mtime, ctime, device, inode. Without known stamps the marker stands
+        in for them: a time that is later has moved. None where there is no marker, either.
     """
     if known is not None:
-        return DriftKind.CORRUPT if found == known else DriftKind.MODIFIED
+        return tuple(n for n, now, then in zip(_NAMES, found, known, strict=True) if now != then)
     marked_at = parse_marker(marker)
     if marked_at is None:
+        return None
+    marked_at_ns = _nanoseconds(marked_at)
+    is_other = {
+        "size": old_size_bytes is not None and old_size_bytes != found.size_bytes,
+        "mtime": found.mtime_ns > marked_at_ns,
+        "ctime": found.ctime_ns > marked_at_ns,
+    }
+    return tuple(name for name, other in is_other.items() if other)
+
+
+def classify(stamps: Collection[str] | None) -> DriftKind:
+    """The kind of a drift.
+
+    Args:
+        stamps: those that moved, as `moved` has them.
+
+    Returns:
+        `modified` where the size or the mtime did, `corrupt` where neither did, whatever became of
+        the others, and `unknown` where there is nothing to compare with.
+    """
+    if stamps is None:
         return DriftKind.UNKNOWN
-    if old_size_bytes is not None and old_size_bytes != found.size_bytes:
-        return DriftKind.MODIFIED
-    later = max(found.mtime_ns, found.ctime_ns) > _nanoseconds(marked_at)
-    return DriftKind.MODIFIED if later else DriftKind.CORRUPT
+    return DriftKind.CORRUPT if OF_CONTENT.isdisjoint(stamps) else DriftKind.MODIFIED
 
 
 def unseen_writer(kind: DriftKind, marker: str | None, ctime: datetime | None) -> str | None:
-    """What speaks against rot where no stamp has moved, or None where nothing does.
+    """What speaks against rot where neither size nor mtime has moved, or None where nothing does.
 
     It stays `corrupt`: to take the hash of a rotten file for good is worse than to ask.
 
     Args:
         kind: of the drift.
         marker: when the stored hash was made, as it stands in the catalog.
-        ctime: of the file when it was hashed, or else now; None where it is not known.
+        ctime: of the file when it was hashed; None where it is not known.
     """
     marked_at = parse_marker(marker)
     if kind != DriftKind.CORRUPT or marked_at is None or ctime is None:
@@ -93,14 +120,37 @@ def unseen_writer(kind: DriftKind, marker: str | None, ctime: datetime | None) -
     )
 
 
+def told(stamps: Collection[str] | None) -> str | None:
+    """What is said of the stamps that moved, or None where it says nothing of the content.
+
+    Args:
+        stamps: as `moved` has them.
+    """
+    if stamps is None:
+        return None
+    names = " and ".join(", ".join(stamps).rsplit(", ", 1))
+    if not stamps:
+        return "neither size nor times"
+    if OF_CONTENT.isdisjoint(stamps):
+        return f"{names}, but neither size nor mtime"
+    return names
+
+
 def is_overwritten(kind: DriftKind, policy: str) -> bool:
     """Whether a stored hash that differs is replaced, or kept until somebody decides.
 
     Args:
         kind: of the drift.
-        policy: `overwrite` or `hold`, or `careful`, which replaces nothing but what was modified.
+        policy: `overwrite` or `hold`; `backfill`, which replaces all but what is corrupt; or
+            `scrub`, which replaces nothing but what was modified.
     """
-    return policy == "overwrite" or (policy == "careful" and kind == DriftKind.MODIFIED)
+    replaced = {
+        "overwrite": frozenset(DriftKind),
+        "backfill": frozenset(DriftKind) - {DriftKind.CORRUPT},
+        "scrub": frozenset({DriftKind.MODIFIED}),
+        "hold": frozenset(),
+    }
+    return kind in replaced[policy]
 
 
 def _nanoseconds(time: datetime) -> int:

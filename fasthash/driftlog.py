@@ -50,13 +50,14 @@ def _log(found: Row) -> None:
     level = logging.ERROR if found["kind"] == DriftKind.CORRUPT else logging.WARNING
     log.log(
         level,
-        "DRIFT row %s: file_sha256 was %s%s, is %s; file mtime %s; kind %s; %s; path %s",
+        "DRIFT row %s: file_sha256 was %s%s, is %s; file mtime %s; kind %s%s; %s; path %s",
         found["row_id"],
         found["old_hash"],
         _about(found),
         found["new_hash"],
         mtime,
         found["kind"],
+        _moved(found),
         found["resolution"],
         found["path"],
         extra=logs.event(
@@ -65,6 +66,7 @@ def _log(found: Row) -> None:
             artifact_type=found["artifact_type"],
             path=found["path"],
             kind=found["kind"],
+            moved=found["moved"],
             resolution=found["resolution"],
             old_hash=found["old_hash"],
             new_hash=found["new_hash"],
@@ -86,6 +88,13 @@ def _about(found: Row) -> str:
     if found["was_lost"]:
         return " (the row has lost it)"
     return "" if drift.is_hash(found["old_hash"]) else f" ({drift.NO_HASH})"
+
+
+def _moved(found: Row) -> str:
+    """Which stamps moved, where that is not what one expects of the kind."""
+    if found["kind"] != DriftKind.CORRUPT or not found["moved"]:
+        return ""
+    return f" ({drift.told(found['moved'])} moved)"
 
 
 def _nanoseconds(time: datetime | None) -> int | None:

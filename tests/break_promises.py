@@ -218,8 +218,14 @@ BREAKS = {
     ),
     "rot": Break(
         "the good hash of a corrupt file stays", "drift.py",
-        'policy == "careful" and kind == DriftKind.MODIFIED', 'policy == "careful"',
+        '"scrub": frozenset({DriftKind.MODIFIED})', '"scrub": frozenset(DriftKind)',
         A + "test_scrub.py::test_exactly_what_is_wrong_is_found",
+    ),
+    "blessed": Break(
+        "rot is told from change by size and mtime alone", "drift.py",
+        'OF_CONTENT = frozenset({"size", "mtime"})',
+        'OF_CONTENT = frozenset({"size", "mtime", "ctime"})',
+        A + "test_rot.py",
     ),
     "bad": Break(
         "what was found bad is read again", "sql/catalog.sql",

@@ -27,7 +27,7 @@ from fasthash.cli.options import (
 )
 from fasthash.cli.reports import ledger, run_number, table_option
 from fasthash.config import NO_TYPE, Settings
-from fasthash.drift import NO_HASH, is_hash, unseen_writer
+from fasthash.drift import NO_HASH, is_hash, told, unseen_writer
 from fasthash.errors import ConfigError
 from fasthash.fixity import DriftKind
 from fasthash.logs import printable, shown
@@ -84,7 +84,7 @@ def drift_list_command(
     """List drifts in the order they were found, of all runs.
 
     \b
-    modified  size or times of the file have moved since it was hashed
+    modified  size or mtime of the file have moved since it was hashed
     corrupt   they have not, yet the content differs: bit rot
     unknown   there was no marker, or no hash, to compare with
     """
@@ -281,11 +281,13 @@ def _drift_lines(row: Row) -> list[str]:
         f"  bytes   {new_size:,}, before {before}",
         f"  mtime   {_utc(row['file_mtime'])}{_before(row['old_mtime'])}",
         f"  ctime   {_utc(row['file_ctime'])}{_before(row['old_ctime'])}",
-        f"  found   {_utc(row['found_at'])}",
     ]
+    if row["moved"] is not None:
+        lines.append(f"  moved   {told(row['moved'])}")
+    lines.append(f"  found   {_utc(row['found_at'])}")
     if row["old_marker"] is not None:
         lines.append(f"  marker  {shorten(printable(row['old_marker']), MOST_OF_A_HASH)}")
-    ctime = row["old_ctime"] or row["file_ctime"]
+    ctime = row["old_ctime"] or (None if "ctime" in (row["moved"] or ()) else row["file_ctime"])
     doubt = unseen_writer(DriftKind(row["kind"]), row["old_marker"], ctime)
     if doubt is not None:
         lines.append(f"  but     {doubt}")

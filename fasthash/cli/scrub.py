@@ -39,9 +39,10 @@ from fasthash.config import Scrub
 def scrub_command(**values: Any) -> None:
     """Read again every row that has the marker, the oldest first.
 
-    A file whose content is another is drift: `modified` where its size or times have moved since it
-    was hashed, which is overwritten, and `corrupt` where they have not. A corrupt file's good hash
-    stays until you decide (`fasthash drift`), unless you say --on-drift overwrite.
+    A file whose content is another is drift: `modified` where its size or mtime has moved since it
+    was hashed, which is overwritten, and `corrupt` where neither has, whatever other stamps did. A
+    corrupt file's good hash stays until you decide (`fasthash drift`), unless you say --on-drift
+    overwrite.
 
     Ended by --for, --budget, a window or a signal, it goes on from there the next time. What is
     missing or cannot be read is listed by `fasthash residual`; its hash stays.

@@ -95,8 +95,8 @@ work_options = combine(
         "--on-drift",
         type=click.Choice(["overwrite", "hold"]),
         example="hold",
-        help="hold keeps the old hash and records the drift as open.  [default: overwrite; a scrub "
-        "only overwrites what was modified]",
+        help="hold keeps the old hash and records the drift as open.  [default: overwrite all but "
+        "what is corrupt; a scrub only overwrites what was modified]",
     ),
     option(
         "--db-timeout",

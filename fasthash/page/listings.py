@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fasthash.config import NO_TYPE
-from fasthash.drift import NO_HASH, is_hash, parse_marker
+from fasthash.drift import NO_HASH, is_hash, parse_marker, told
 from fasthash.fixity import Counts
 from fasthash.logs import shown as readable
 from fasthash.page.facts import Facts, Row
@@ -151,6 +151,8 @@ def _drift_row(row: Row) -> list[Cell]:
         before.append(f"{'verified' if counts else 'marker'} {row['old_marker']}")
     after = [row["new_hash"], _size(row["new_size_bytes"])]
     after += [f"{name} {utc(row[f'file_{name}'])}" for name in ("mtime", "ctime")]
+    if row["moved"] is not None:
+        after.append(f"moved: {told(row['moved'])}")
     about = f"drift {row['drift_id']}, run {row['run_id']}, row {row['row_id']}{of_type}"
     return [
         _lines([row["path"], about]),

@@ -130,7 +130,7 @@ GROUP BY 1, 2, 3
 -- The same drifts with their evidence: those that wait first, the corrupt ones before others.
 SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash, d.was_lost,
        encode(d.new_sha256, 'hex') AS new_hash, d.old_size_bytes, d.new_size_bytes,
-       d.file_mtime, d.old_mtime, d.file_ctime, d.old_ctime, d.old_marker, d.resolution,
+       d.file_mtime, d.old_mtime, d.file_ctime, d.old_ctime, d.moved, d.old_marker, d.resolution,
        d.resolved_by, d.resolved_at, d.comment, d.found_at
 FROM fasthash.drift d
 JOIN fasthash.run r ON r.run_id = d.run_id

@@ -190,9 +190,8 @@ SELECT j.range_no, 'drift', 1, j.size_bytes,
                           'path', j.path, 'old_hash', coalesce(j.old_hash, j.known_hash),
                           'was_lost', j.old_hash IS NULL, 'old_marker', j.old_marker,
                           'is_hash', {is_hash}, 'old_size', {old_size}, 'new_hash', encode(j.sha256, 'hex'),
-                          'new_size', j.size_bytes, 'mtime_ns', j.mtime_ns,
-                          'ctime_ns', {ctime_ns}, 'refused', j.detail,
-                          'stamps', {known_stamps})
+                          'new_size', j.size_bytes, 'found', {found_stamps},
+                          'refused', j.detail, 'stamps', {known_stamps})
 FROM judged j
 WHERE j.outcome = 'drifted'
 UNION ALL
@@ -320,10 +319,15 @@ CASE WHEN {hash_text} IS NULL THEN
      WHERE f.row_id = a.{id}::text COLLATE "C" AND f.catalog_no = %(catalog_no)s
        AND f.path_hash = hashtextextended(a.{path}::text COLLATE "C", 0)) END
 
+-- name: found_stamps
+-- Fragment: what the file looks like now, but for its size.
+jsonb_build_object('mtime_ns', {mtime_ns}, 'ctime_ns', {ctime_ns}, 'device', {device},
+                   'inode', {inode})
+
 -- name: known_stamps
 -- Fragment: what the file looked like when the old hash was made.
 (SELECT jsonb_build_object('size_bytes', f.size_bytes, 'mtime_ns', {mtime_ns},
-                           'ctime_ns', {ctime_ns})
+                           'ctime_ns', {ctime_ns}, 'device', {device}, 'inode', {inode})
  FROM fasthash.file_state f
  WHERE f.row_id = j.row_id::text COLLATE "C" AND f.catalog_no = %(catalog_no)s
    AND f.stamps IS NOT NULL
@@ -475,21 +479,21 @@ cured AS (
 )
 INSERT INTO fasthash.drift
     (run_id, holder_id, row_id, artifact_type, path, kind, old_hash, was_lost, new_sha256,
-     old_size_bytes, new_size_bytes, file_mtime, file_ctime, old_mtime, old_ctime, old_marker,
-     resolution, comment, is_logged)
+     old_size_bytes, new_size_bytes, file_mtime, file_ctime, old_mtime, old_ctime, moved,
+     old_marker, resolution, comment, is_logged)
 VALUES (%(run_id)s, %(holder_id)s, %(row_id)s, %(artifact_type)s, %(path)s, %(kind)s,
         %(old_hash)s, %(was_lost)s, decode(%(new_hash)s, 'hex'), %(old_size)s, %(new_size)s,
         to_timestamp(%(mtime_ns)s::bigint / 1000 / 1e6),
         to_timestamp(%(ctime_ns)s::bigint / 1000 / 1e6),
         to_timestamp(%(old_mtime_ns)s::bigint / 1000 / 1e6),
-        to_timestamp(%(old_ctime_ns)s::bigint / 1000 / 1e6), %(old_marker)s, %(resolution)s,
-        %(refused)s, false)
+        to_timestamp(%(old_ctime_ns)s::bigint / 1000 / 1e6), %(moved)s::text[], %(old_marker)s,
+        %(resolution)s, %(refused)s, false)
 
 -- name: unlogged_drifts
 -- Drifts of a run that no log line has told of yet: those that one coordinator found, or all.
 SELECT d.drift_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash, d.was_lost,
        encode(d.new_sha256, 'hex') AS new_hash, d.old_size_bytes, d.new_size_bytes, d.file_mtime,
-       d.file_ctime, d.old_mtime, d.old_ctime, d.old_marker, d.resolution, d.run_id
+       d.file_ctime, d.old_mtime, d.old_ctime, d.moved, d.old_marker, d.resolution, d.run_id
 FROM fasthash.drift d
 WHERE d.run_id = ANY (%(run_ids)s::bigint[]) AND NOT d.is_logged
   AND (%(holder_id)s::integer IS NULL OR d.holder_id = %(holder_id)s)

@@ -10,7 +10,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from fasthash import drift
-from fasthash.fixity import Counts, DriftKind, Outcome, Part, Result, Verdict
+from fasthash.fixity import Counts, Outcome, Part, Result, Verdict
 from fasthash.store.catalog import Catalog, compared, digest_of, marker_of
 from fasthash.store.kept import kept, write_keys
 from fasthash.store.queries import EMPTY, identifier, query, stamps
@@ -255,7 +255,7 @@ def statement(how: Statement) -> sql.Composed:
             "result",
             "known_stamps",
             was_digest=digest_of(was_hash),
-            **_only(known, "mtime_ns", "ctime_ns"),
+            **known,
         ),
         looked_at=query("result", "looked_at"),
         compared_now=compared(old_hash),
@@ -270,7 +270,7 @@ def statement(how: Statement) -> sql.Composed:
         ),
         **kept(catalog, blake3=target.blake3),
         new_blake3=query("result", "new_blake3") if target.blake3 else EMPTY,
-        ctime_ns=stamps(sql.SQL("j.stamps"))["ctime_ns"],
+        found_stamps=query("result", "found_stamps", **stamps(sql.SQL("j.stamps"))),
         xxh3=xxh3,
         met=query("result", "met") if how.sweep else EMPTY,
         met_join=query("result", "met_join") if how.sweep else EMPTY,
@@ -282,21 +282,21 @@ def statement(how: Statement) -> sql.Composed:
     )
 
 
-def _only(parts: dict[str, sql.Composable], *names: str) -> dict[str, sql.Composable]:
-    return {name: parts[name] for name in names}
-
-
 def _judge_drift(target: Target, evidence: dict[str, Any]) -> None:
     """Completes what is known of a drift by its kind and what becomes of it."""
     stamps = evidence.pop("stamps")
     known = drift.Stamps(**stamps) if stamps is not None else None
-    found = drift.Stamps(evidence["new_size"], evidence["mtime_ns"], evidence["ctime_ns"])
-    kind = DriftKind.UNKNOWN
+    found = drift.Stamps(evidence["new_size"], **evidence.pop("found"))
+    moved = None
     if evidence.pop("is_hash"):
-        kind = drift.classify(evidence["old_marker"], evidence["old_size"], found, known)
+        moved = drift.moved(evidence["old_marker"], evidence["old_size"], found, known)
+    kind = drift.classify(moved)
     overwritten = drift.is_overwritten(kind, target.policy) and evidence["refused"] is None
     evidence |= {
         "kind": kind,
+        "moved": None if moved is None else list(moved),
+        "mtime_ns": found.mtime_ns,
+        "ctime_ns": found.ctime_ns,
         "resolution": "overwritten" if overwritten else "open",
         "old_mtime_ns": known.mtime_ns if known else None,
         "old_ctime_ns": known.ctime_ns if known else None,

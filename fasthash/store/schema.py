@@ -20,6 +20,7 @@ MIGRATIONS: Sequence[str] = (
     "schema_003",
     "schema_004",
     "schema_005",
+    "schema_006",
 )
 VERSION = len(MIGRATIONS)
 PUBLISHES_SCHEMAS_SINCE = 150000

@@ -139,11 +139,12 @@ def test_drift_kind(marked: datetime, later_s: int, old_size: int | None, new_si
     marker = marked.replace(tzinfo=UTC)
     mtime_ns = (int(marker.timestamp()) + later_s) * 10**9
     found = drift.Stamps(new_size, mtime_ns, mtime_ns)
-    kind = drift.classify(marker.isoformat(), old_size, found, None)
+    kind = drift.classify(drift.moved(marker.isoformat(), old_size, found, None))
     moved = (old_size is not None and old_size != new_size) or mtime_ns / 1e9 > marker.timestamp()
     assert kind == (DriftKind.MODIFIED if moved else DriftKind.CORRUPT)
     for no_marker in (None, "", "yesterday", "2026-01-01T00:00:00"):
-        assert drift.classify(no_marker, old_size, found, None) == DriftKind.UNKNOWN
+        assert drift.moved(no_marker, old_size, found, None) is None
+    assert drift.classify(None) == DriftKind.UNKNOWN
 
 
 def test_dry_run_judges_as_the_statement_does() -> None:

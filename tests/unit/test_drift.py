@@ -27,7 +27,7 @@ def nanoseconds(moment: datetime) -> int:
 
 def classify(marker: str | None, old: int | None, new: int, mtime_ns: int) -> DriftKind:
     """With the marker alone to compare with; ctime is as old as mtime."""
-    return drift.classify(marker, old, Stamps(new, mtime_ns, mtime_ns), None)
+    return drift.classify(drift.moved(marker, old, Stamps(new, mtime_ns, mtime_ns), None))
 
 
 def marker(moment: datetime) -> str:
@@ -111,28 +111,49 @@ def test_stamps_are_compared_to_the_nanosecond(text: str, nudge_ns: int, kind: D
     assert classify(text, 1, 1, nanoseconds(at) + nudge_ns) == kind
 
 
-stamps = st.builds(Stamps, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
+stamps = st.builds(Stamps, *[st.integers(0, 3)] * 5)
 
 
 @given(st.none() | st.text(max_size=5) | moments.map(marker), st.none() | sizes, stamps, stamps)
 def test_known_stamps_decide_whatever_the_marker_says(
     text: str | None, old_size: int | None, found: Stamps, known: Stamps
 ) -> None:
-    kind = drift.classify(text, old_size, found, known)
-    assert kind == (DriftKind.CORRUPT if found == known else DriftKind.MODIFIED)
+    moved = drift.moved(text, old_size, found, known)
+    of_content = found[:2] != known[:2]
+    assert drift.classify(moved) == (DriftKind.MODIFIED if of_content else DriftKind.CORRUPT)
+    names = ("size", "mtime", "ctime", "device", "inode")
+    assert moved == tuple(n for n, a, b in zip(names, found, known, strict=True) if a != b)
 
 
 @given(moments, sizes, st.integers(1_000, 10**15))
-def test_without_them_a_later_ctime_is_a_modification(at: datetime, size: int, later: int) -> None:
-    """The times of a file can be set back; when that was done cannot."""
+def test_a_later_ctime_alone_is_no_modification(at: datetime, size: int, later: int) -> None:
+    """It moves with every chmod, link and copy: damage beneath it would be taken for good."""
     found = Stamps(size, nanoseconds(at) - later, nanoseconds(at) + later)
-    assert drift.classify(marker(at), size, found, None) == DriftKind.MODIFIED
+    moved = drift.moved(marker(at), size, found, None)
+    assert moved == ("ctime",)
+    assert drift.classify(moved) == DriftKind.CORRUPT
+
+
+@pytest.mark.parametrize(
+    ("moved", "said"),
+    [
+        (None, None),
+        ((), "neither size nor times"),
+        (("ctime",), "ctime, but neither size nor mtime"),
+        (("ctime", "device", "inode"), "ctime, device and inode, but neither size nor mtime"),
+        (("size", "mtime", "ctime"), "size, mtime and ctime"),
+        (("mtime",), "mtime"),
+    ],
+)
+def test_what_moved_is_told(moved: tuple[str, ...] | None, said: str | None) -> None:
+    assert drift.told(moved) == said
 
 
 def test_what_is_overwritten() -> None:
     kinds = (DriftKind.MODIFIED, DriftKind.CORRUPT, DriftKind.UNKNOWN)
     assert [is_overwritten(kind, "overwrite") for kind in kinds] == [True, True, True]
-    assert [is_overwritten(kind, "careful") for kind in kinds] == [True, False, False]
+    assert [is_overwritten(kind, "backfill") for kind in kinds] == [True, False, True]
+    assert [is_overwritten(kind, "scrub") for kind in kinds] == [True, False, False]
     assert [is_overwritten(kind, "hold") for kind in kinds] == [False, False, False]
 
 
