@@ -105,11 +105,10 @@ def residual_command(
             cells are shortened in the middle to fit, in a file or pipe not.
     --json  an array of objects, exact.
     --csv   exact values in UTF-8, every cell quoted, a header first; a type
-            or detail that is NULL is an empty cell. Nothing is put before
-            cells that begin with = + - @: a path has to stay the path. A
-            spreadsheet may take such a cell for a formula, quoted or not:
-            import the columns as text there. Only when written straight to
-            a terminal are control characters escaped.
+            or detail that is NULL is an empty cell. Cells that begin with
+            = + - @, a tab or CR have a ' before them, or a spreadsheet would
+            take them for formulas. Only when written straight to a terminal
+            are control characters escaped.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other", click.get_current_context())
@@ -151,12 +150,14 @@ RESIDUAL_LAYOUT = tables.Layout(
 
 
 def _write_csv(out: TextIO, rows: Iterable[Row]) -> None:
+    from fasthash.manifest import guarded  # noqa: PLC0415
+
     escape = out.isatty()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(RESIDUAL_COLUMNS)
     for row in rows:
-        cells = [row[name] for name in RESIDUAL_COLUMNS]
-        writer.writerow([printable(c or "") for c in cells] if escape else cells)
+        cells = [guarded(row[name] or "") for name in RESIDUAL_COLUMNS]
+        writer.writerow(map(printable, cells) if escape else cells)
 
 
 def _write_residual(out: TextIO, rows: Iterable[Row]) -> int:

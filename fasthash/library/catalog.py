@@ -200,9 +200,11 @@ class Catalog:
                 connection, self._names, writing=False, update_function=None
             )
             preflight.check_types(connection, catalog, types)
-            found = listing.iterate_hashed(connection, catalog, algorithm, types)
+            found = listing.iterate_files(connection, catalog, algorithm, types, only_hashed=True)
             with closing(found) as rows:
-                yield from rows
+                for row in rows:
+                    del row["is_hashed"]
+                    yield row
 
     @contextmanager
     def _ledger(self) -> Iterator[Connection]:

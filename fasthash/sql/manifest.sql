@@ -1,10 +1,15 @@
--- name: hashed_rows
--- Rows with a digest, in the order of type and id.
+-- name: rows_with_path
+-- Rows with a path, and their digest if there is one, in the order of type and id.
 SELECT a.{id}::text AS row_id, a.{type}::text AS artifact_type, {path_text} AS path,
-       {wanted} AS digest, {size} AS size_bytes, {marker_text} AS computed_at
+       {wanted} AS digest, {size} AS size_bytes, {marker_text} AS computed_at,
+       {digest} IS NOT NULL AS is_hashed
 FROM {catalog} a
-WHERE a.{path} IS NOT NULL AND {wanted} IS NOT NULL {of_types}
+WHERE a.{path} IS NOT NULL {only_hashed} {of_types}
 ORDER BY a.{type}, a.{id}
+
+-- name: only_hashed
+-- Fragment: those with a digest.
+AND {wanted} IS NOT NULL
 
 -- name: journal_of
 -- Every value that a row was given, the oldest first. First hashes lie in the order of keys, which

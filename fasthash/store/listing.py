@@ -14,7 +14,7 @@ from psycopg import sql
 from fasthash.store.catalog import Catalog, digest_of, of_types, type_parameters
 from fasthash.store.connection import streamed
 from fasthash.store.guard import told
-from fasthash.store.queries import query
+from fasthash.store.queries import EMPTY, query
 from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
 
@@ -24,21 +24,29 @@ LONGEST_NUMBER = 300  # digits
 Rows = Generator[Row, None, None]
 
 
-def iterate_hashed(
-    connection: Connection, catalog: Catalog, algorithm: str, types: Sequence[str]
+def iterate_files(
+    connection: Connection,
+    catalog: Catalog,
+    algorithm: str,
+    types: Sequence[str],
+    *,
+    only_hashed: bool = False,
 ) -> Rows:
-    """Rows with a digest, streamed in the order of type and id.
+    """Rows with a path, streamed in the order of type and id.
 
     Args:
-        algorithm: `sha256` or `blake3`.
+        algorithm: of the digest: `sha256` or `blake3`.
         types: only these; all where none is named.
+        only_hashed: only those that have one.
     """
     values = type_parameters(types) if types else {}
 
     def statement(asked: Catalog) -> sql.Composed:
         wanted = digest_of(asked.key_text(f"file_{algorithm}"))
         of = of_types(asked, types)
-        return asked.query("manifest", "hashed_rows", wanted=wanted, of_types=of)
+        only = query("manifest", "only_hashed", wanted=wanted) if only_hashed else EMPTY
+        parts = {"wanted": wanted, "of_types": of, "only_hashed": only}
+        return asked.query("manifest", "rows_with_path", **parts)
 
     yield from _stream(connection, catalog, statement, values)
 

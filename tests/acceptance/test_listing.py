@@ -12,11 +12,6 @@ from typing import Any
 import bagit
 import pytest
 from conftest import Database, sha256
-from hypothesis import given
-from hypothesis import strategies as st
-
-from fasthash import manifest
-from fasthash.manifest import Entry, Listed
 
 NAMES = ("plain", "with space", "back\\slash", "new\nline", "return\r", "\\n", "per%cent %0A",
          "日本", "-dash", "*star", " lead", "a/b/c", "#hash", "(x) = y")  # fmt: skip
@@ -39,11 +34,13 @@ def fill(database: Database, names: tuple[str, ...] = NAMES) -> None:
     database.run()
 
 
-def write(database: Database, *arguments: str) -> bytes:
+def write(database: Database, *arguments: str, status: int = 1) -> bytes:
+    """A manifest; `fill` has a row without a hash, so that none is whole."""
     done = subprocess.run(
         database.command("manifest", *arguments),
-        env=database.env(), capture_output=True, check=True,
+        env=database.env(), capture_output=True, check=False,
     )  # fmt: skip
+    assert done.returncode == status, done.stderr
     return done.stdout
 
 
@@ -115,14 +112,16 @@ def test_for_programs(database: Database) -> None:
         assert by_id[str(n)]["sha256"] == sha256(database.root / name)
         assert by_id[str(n)]["size_bytes"] == (database.root / name).stat().st_size
     assert "101" not in by_id, "without a hash there is nothing to list"
-    table = write(database, "--format", "csv", "--type", "(none)")
+    table = write(database, "--format", "csv", "--type", "(none)", status=0)
     assert table.startswith(b'"id","artifact_type","path","sha256","size_bytes","computed_at"\n')
-    assert len(write(database, "--type", "odd").splitlines()) == len(NAMES) // 2
+    assert len(write(database, "--type", "odd", status=0).splitlines()) == len(NAMES) // 2
 
 
 def test_a_manifest_of_the_second_digest(database: Database) -> None:
     fill(database, ("plain",))
     assert write(database, "--algorithm", "blake3") == b""
+    whole = ("--algorithm", "sha256", "--allow-missing")
+    assert len(write(database, *whole, status=0).splitlines()) == 2
     database.run("--since", "2090-01-01", "--algorithm", "sha256,blake3")
     digest = database.metadata(0)["file_blake3"]
     lines = write(database, "--algorithm", "blake3", "--format", "bsd").splitlines()
@@ -140,12 +139,18 @@ def test_compare(database: Database, tmp_path: Path, form: str) -> None:
     fill(database)
     listed = tmp_path / "list"
     listed.write_bytes(write(database, "--format", form))
+    assert compared(database, listed, status=1) == [
+        {"kind": "not_in_manifest", "path": "missing", "in_manifest": None, "in_catalog": None,
+         "row_id": "101", "detail": None}
+    ]  # fmt: skip
+    database.sql("DELETE FROM artifacts WHERE id = 101")
     assert compared(database, listed, status=0) == []
     lines = [line for line in listed.read_bytes().splitlines() if b"plain" not in line]
     lines = [
         line.replace(sha256(database.root / "with space").encode(), b"0" * 64) for line in lines
     ]
-    listed.write_bytes(b"\n".join([*lines, b"1" * 64 + b"  elsewhere", b""]))
+    entry = {"sha256sum": b"%s  elsewhere", "bsd": b"SHA256 (elsewhere) = %s"}[form]
+    listed.write_bytes(b"\n".join([*lines, entry % (b"1" * 64), b""]))
     found = {d["path"]: d for d in compared(database, listed, status=1)}
     assert {p: d["kind"] for p, d in found.items()} == {
         "plain": "not_in_manifest", "with space": "differs", "elsewhere": "not_in_catalog",
@@ -154,22 +159,113 @@ def test_compare(database: Database, tmp_path: Path, form: str) -> None:
     text = database.fasthash("compare", str(listed), status=1).stdout
     assert "1 differs, 1 not in catalog, 1 not in manifest" in text
     listed.write_text("nonsense\n")
-    assert "line 1" in database.fasthash("compare", str(listed), status=2).stderr
+    said = database.fasthash("compare", str(listed), status=2).stderr
+    assert "line 1: no entry: nonsense" in said
+    assert "not one line is a digest and a name" in said
     assert "cannot read" in database.fasthash("compare", "/nowhere", status=2).stderr
 
 
-digests = st.text("0123456789abcdef", min_size=64, max_size=64)
-names = st.binary(min_size=1, max_size=20).filter(lambda n: b"\0" not in n)
+def test_a_file_called_minus_is_checked(database: Database) -> None:
+    """Tools take - for their standard input."""
+    fill(database, ("plain", "-"))
+    names = ("--relative-to", str(database.root), "--root", str(database.root))
+    content = write(database, *names)
+    assert b"  ./-\n" in content
+    check(["sha256sum", "-c", "--strict", "--quiet"], content, database.root)
 
 
-@given(st.lists(st.tuples(names, digests), max_size=5), st.sampled_from(["sha256sum", "bsd"]))
-def test_what_is_written_is_read_again(files: list[tuple[bytes, str]], form: str) -> None:
-    entries = [Entry("1", None, name, digest, 1, None) for name, digest in files]
-    written = b"".join(manifest.lines(entries, form, "sha256"))
-    found = list(manifest.parse(written.splitlines(keepends=True)))
-    expected = [Listed(n, *file) for n, file in enumerate(files, 1)]
-    # A name with one of Unicode's own line ends is one line all the same.
-    assert list(manifest.parse(written.split(b"\n"))) == expected or found == expected
+def test_what_a_list_lacks_is_told(database: Database) -> None:
+    fill(database, ("plain", "new\nline"))
+    database.sql("DELETE FROM artifacts WHERE id = 100")
+    database.sql("UPDATE artifacts SET metadata = metadata - 'file_size_bytes' WHERE id = 0")
+    done = database.fasthash("manifest", "--format", "hashdeep", status=1)
+    assert done.stderr == (
+        "fasthash: 3 rows with a path are not in the list: 1 not hashed yet, "
+        "1 a name with a newline, which hashdeep cannot read, "
+        "1 no recorded size, which hashdeep wants\n"
+    )
+    assert "0,plain" not in done.stdout, "a size that is not known is not 0"
+    assert database.fasthash("manifest", "--allow-missing").stderr == (
+        "fasthash: 1 row with a path is not in the list: 1 not hashed yet\n"
+    )
+    for command in (["manifest"], ["compare", "/dev/null"]):
+        said = database.fasthash(*command, "--type", "fgure", status=4).stderr
+        assert "no row has type 'fgure'" in said
+
+
+def test_a_bag_that_is_none_is_told(database: Database) -> None:
+    fill(database, ("plain",))
+    database.sql("UPDATE artifacts SET file_path = '../plain' WHERE id = 0")
+    database.sql("DELETE FROM artifacts WHERE id > 0")
+    done = database.fasthash("manifest", "--format", "bagit", status=1)
+    assert "this is no manifest of a bag: ../plain (row 0) leads out of it" in done.stderr
+
+
+def test_two_rows_of_one_path_and_a_name_that_is_listed_twice(
+    database: Database, tmp_path: Path
+) -> None:
+    fill(database, ("plain", "other"))
+    database.sql("DELETE FROM artifacts WHERE id > 1")
+    listed = tmp_path / "list"
+    listed.write_bytes(write(database, status=0) + b"0" * 64 + b"  plain\n")
+    done = subprocess.run(["sha256sum", "-c", "--status", listed], cwd=database.root, check=False)
+    assert done.returncode == 1, "the tool's own verdict"
+    assert [d["kind"] for d in compared(database, listed, status=1)] == ["manifest_contradicts"]
+    listed.write_bytes(write(database, status=0))
+    database.sql(
+        "INSERT INTO artifacts SELECT 2, artifact_type, file_path, "
+        "jsonb_set(metadata::jsonb, '{file_sha256}', to_jsonb(repeat('0', 64))) "
+        "FROM artifacts WHERE id = 0"
+    )
+    found = compared(database, listed, status=1)
+    assert [(d["kind"], d["path"]) for d in found] == [("catalog_contradicts", "plain")]
+    assert (
+        "catalog contradicts itself" in database.fasthash("compare", str(listed), status=1).stdout
+    )
+
+
+TOOLS = {
+    "md5sum": ["md5sum"], "sha512 tags": ["sha512sum", "--tag"], "b3sum": ["b3sum"],
+    "sha256sum": ["sha256sum"], "sha256 tags": ["sha256sum", "--tag"], "zero": ["sha256sum", "-z"],
+    "binary": ["sha256sum", "-b"], "shasum": ["shasum", "-a", "256"],
+    "shasum -U": ["shasum", "-a", "256", "-U"], "openssl": ["openssl", "dgst", "-sha256"],
+    "hashdeep": ["hashdeep", "-l", "-c", "md5,sha256"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_lists_that_real_tools_write(database: Database, tmp_path: Path, tool: str) -> None:
+    command = TOOLS[tool]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"wants {command[0]} (make test-tools)")
+    odd = "back\\slash" if tool not in ("shasum -U", "openssl") else "per%cent"
+    fill(database, ("plain", odd, "with space"))
+    database.sql("DELETE FROM artifacts WHERE id > 2")
+    names = ["plain", odd, "with space"]
+    made = subprocess.run([*command, *names], cwd=database.root, capture_output=True, check=True)
+    listed = tmp_path / "list"
+    listed.write_bytes(made.stdout)
+    other = tool in ("md5sum", "sha512 tags")
+    found = compared(database, listed, status=1 if other or tool in ("b3sum", "shasum -U") else 0)
+    if tool == "b3sum":  # whose lines say nothing of BLAKE3: it has to be asked for
+        assert {d["kind"] for d in found} == {"differs"}
+        found = compared(database, listed, "--algorithm", "blake3", status=1)
+        other = True
+    assert {d["kind"] for d in found} == (
+        {"not_compared"} if other or tool == "shasum -U" else set()
+    )
+
+
+def test_a_list_from_a_pipe(database: Database) -> None:
+    fill(database, ("plain",))
+    database.sql("DELETE FROM artifacts WHERE id > 0")
+    content = write(database, "--format", "bsd", status=0)
+    done = subprocess.run(
+        database.command("compare", "-"), env=database.env(), input=content, capture_output=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout == b"1 line: 0 differs, 0 not in catalog, 0 not in manifest\n"
+    assert done.stderr == b"fasthash: -: tagged lines, sha256\n"
 
 
 def test_the_journal_of_a_row(database: Database) -> None:

@@ -368,7 +368,8 @@ def test_output_goes_nowhere(many: Database) -> None:
 DRIFT_KEYS = [
     "drift_id", "run_id", "row_id", "artifact_type", "path", "kind", "old_hash", "was_lost",
     "new_hash", "old_size_bytes", "new_size_bytes", "file_mtime", "old_mtime", "file_ctime",
-    "old_ctime", "moved", "old_marker", "resolution", "resolved_by", "resolved_at", "comment", "found_at",
+    "old_ctime", "moved", "old_marker", "resolution", "resolved_by", "resolved_at", "comment",
+    "found_at",
 ]  # fmt: skip
 
 
