@@ -4,6 +4,7 @@
 `TEST_WRITE_EVERY_S` has it write its metrics more often; `TEST_STEP_BLOCKS` has `prune`
 take smaller steps.
 `TEST_OPEN_FILES` is how many files a worker may have open.
+`TEST_QUEUED_PARTS` is how many parts the writer takes before it has room for them.
 `TEST_SILENCE_S` has coordinator and writer look sooner into the silence of a server.
 `TEST_NO_PAUSES` has the workers try again at once, and `TEST_ORDINARY_USER` takes root's
 privileges from them, so that modes of files count.
@@ -53,6 +54,14 @@ def into_coordinator() -> None:
         pruning.STEP_ROWS = 10
 
 
+def into_writer() -> None:
+    """A short queue."""
+    if "TEST_QUEUED_PARTS" in os.environ:
+        from fasthash import writer
+
+        writer.QUEUED_PARTS = int(os.environ["TEST_QUEUED_PARTS"])
+
+
 def into_sessions() -> None:
     """Less patience with a server that says nothing."""
     if "TEST_SILENCE_S" in os.environ:
@@ -68,3 +77,4 @@ elif any(a.endswith("fasthash") for a in sys.orig_argv):
     into_sessions()
 elif any("fasthash.writer" in a for a in sys.orig_argv):
     into_sessions()
+    into_writer()
