@@ -319,14 +319,17 @@ def _journal_lines(row: Row) -> list[str]:
 @database_options
 @catalog_options
 @_roots_option
-@click.option("--links/--no-links", default=True, help="Look which names are one file on disk.")
+@click.option("--links/--no-links", default=True, help="Look at the files: are they there?")
 @json_option
 def duplicates_command(links: bool, as_json: bool, **values: Any) -> None:
     """List groups of rows whose files have one content, and what could be saved.
 
-    Names that are hard links of one file, or one path in several rows, take no room of their own;
-    --no-links does not look, and counts each row as a copy.
+    A copy counts only if it is there with its size, and if it was good when it was last verified:
+    missing files, files that are known to be bad, and rows that were never verified are named with
+    the reason, and save nothing. Names that are hard links of one file, or one path in several
+    rows, take no room of their own. --no-links looks at no file: each path that was good is a copy.
     """
+    from fasthash.copies import groups  # noqa: PLC0415
     from fasthash.store.listing import iterate_duplicates  # noqa: PLC0415
 
     with _catalog(values, "duplicates") as (connection, catalog):
@@ -335,50 +338,25 @@ def duplicates_command(links: bool, as_json: bool, **values: Any) -> None:
             contextlib.closing(iterate_duplicates(connection, catalog)) as rows,
             tables.standard_output() as out,
         ):
-            groups = _groups(rows, naming)
+            found = groups(rows, naming)
             if as_json:
-                tables.write_json_array(out, groups)
-                return
-            total = count = 0
-            for group in groups:
-                total, count = total + group["could_be_saved_bytes"], count + 1
-                saved = human_bytes(group["could_be_saved_bytes"])
-                print(
-                    f"{group['sha256']}  {group['files']} files, {saved} could be saved", file=out
-                )
-                for row in group["rows"]:
-                    kind = type_name(row["artifact_type"])
-                    link = "  (the same file as one above)" if row["linked"] else ""
-                    print(printable(f"  {row['row_id']} ({kind})  {row['path']}{link}"), file=out)
-            what = f"{count:,} group{'' if count == 1 else 's'}"
-            print(f"{what} of equal files, {human_bytes(total)} could be saved", file=out)
+                tables.write_json_array(out, found)
+            else:
+                _write_groups(out, found)
 
 
-def _groups(rows: Any, naming: Naming | None) -> Iterator[dict[str, Any]]:
-    """Rows of one digest together, with what is stored more than once."""
-    for digest, members in itertools.groupby(rows, key=lambda row: row["digest"]):
-        seen: set[object] = set()
-        found: list[dict[str, Any]] = []
-        size = 0
-        for row in members:
-            size = row["size_bytes"] or 0
-            identity = _identity(row["path"], naming) or row["row_id"]
-            keys = ("row_id", "artifact_type", "path")
-            found.append({**{k: row[k] for k in keys}, "linked": identity in seen})
-            seen.add(identity)
-        yield {
-            "sha256": digest,
-            "size_bytes": size,
-            "files": len(seen),
-            "could_be_saved_bytes": size * (len(seen) - 1),
-            "rows": found,
-        }
-
-
-def _identity(text: str, naming: Naming | None) -> tuple[int, int] | None:
-    if naming is None:
-        return None
-    with contextlib.suppress(OSError, ValueError):
-        facts = os.stat(naming.place(text))
-        return facts.st_dev, facts.st_ino
-    return None
+def _write_groups(out: TextIO, groups: Iterable[dict[str, Any]]) -> None:
+    total = count = 0
+    for group in groups:
+        total, count = total + group["could_be_saved_bytes"], count + 1
+        saved, n = human_bytes(group["could_be_saved_bytes"]), group["files"]
+        what = f"{n:,} file{'' if n == 1 else 's'}"
+        print(f"{group['sha256']}  {what}, {saved} could be saved", file=out)
+        for row in group["rows"]:
+            kind = type_name(row["artifact_type"])
+            why = row["not_counted"]
+            note = f"  (no copy to rely on: {why})" if why else ""
+            note = "  (the same file as one above)" if row["linked"] else note
+            print(printable(f"  {row['row_id']} ({kind})  {row['path']}{note}"), file=out)
+    what = f"{count:,} group{'' if count == 1 else 's'}"
+    print(f"{what} of equal files, {human_bytes(total)} could be saved", file=out)

@@ -39,8 +39,8 @@ FROM (
 GROUP BY s.digits, s.age
 
 -- name: duplicates
--- The groups of equal files that could save most, with what all groups could. Rows with one path
--- are one file. Of equal files that are empty nothing could be saved. Groups are looked for by a
+-- The groups of equal files that could save most, with what all groups could: files that were found
+-- good when they were looked at last, and no others. Rows with one path are one file. Of equal files that are empty nothing could be saved. Groups are looked for by a
 -- number, which takes a quarter of the memory that digests do; those that share it by chance are
 -- told apart afterwards.
 WITH shared AS MATERIALIZED (
@@ -57,7 +57,7 @@ copies AS MATERIALIZED (
     FROM (
         SELECT {path_text} AS path, {digest} AS digest, {size} AS size_bytes
         FROM {catalog} a
-        WHERE a.{path} IS NOT NULL
+        WHERE a.{path} IS NOT NULL AND {marker} IS NOT NULL AND NOT {is_bad}
           AND hashtextextended({digest}, 0) IN (SELECT s.number FROM shared s)
     ) m
     GROUP BY m.digest

@@ -36,9 +36,10 @@ ORDER BY j.at, j.run_id
 SELECT set_config('enable_seqscan', 'off', true)
 
 -- name: duplicate_rows
--- Rows that share a digest with others, the groups that could save most first.
-SELECT d.digest, d.size_bytes, d.copies, a.{id}::text AS row_id, a.{type}::text AS artifact_type,
-       {path_text} AS path
+-- Rows that share a digest with others, the groups that could save most first. Whether the file was
+-- found good when it was looked at last tells whether it is a copy that counts.
+SELECT d.digest, {size} AS size_bytes, a.{id}::text AS row_id, a.{type}::text AS artifact_type,
+       {path_text} AS path, {marker} IS NOT NULL AS is_verified, {is_bad} AS is_bad
 FROM (
     SELECT {digest} AS digest, count(*) AS copies, max({size}) AS size_bytes
     FROM {catalog} a

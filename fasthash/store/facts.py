@@ -14,9 +14,11 @@ from fasthash.page import buckets
 from fasthash.page.facts import DriftCount, Duplicates, Facts, Group, Piece, Run
 from fasthash.store import leases, preflight, reports
 from fasthash.store.catalog import Catalog
+from fasthash.store.due import is_bad
 from fasthash.store.guard import guarded, told
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
+from fasthash.store.states import find_catalog_no
 
 FETCH_ROWS = 2_000
 # Pieces of a run's time: about as many as a chart can show. A sample comes every 5 s.
@@ -89,7 +91,8 @@ def _of_catalog(
 ) -> list[Row]:
 
     def read(asked: Catalog) -> list[Row]:
-        return connection.execute(asked.query("facts", name), parameters).fetchall()
+        statement = asked.query("facts", name, is_bad=is_bad(asked))
+        return connection.execute(statement, parameters).fetchall()
 
     return (
         told(connection, catalog, read) if name == "shape" else guarded(connection, catalog, read)
@@ -97,7 +100,9 @@ def _of_catalog(
 
 
 def _duplicates(connection: Connection, catalog: Catalog) -> Duplicates:
-    rows = _of_catalog(connection, catalog, "duplicates", {"most": TOP_GROUPS})
+    number = find_catalog_no(connection, catalog, make=False)
+    about = {"most": TOP_GROUPS, "catalog_no": number}
+    rows = _of_catalog(connection, catalog, "duplicates", about)
     if not rows:
         return Duplicates(0, 0, ())
     groups = [

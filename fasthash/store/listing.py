@@ -11,11 +11,14 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from fasthash.store import schema
 from fasthash.store.catalog import Catalog, digest_of, of_types, type_parameters
 from fasthash.store.connection import streamed
+from fasthash.store.due import is_bad
 from fasthash.store.guard import told
 from fasthash.store.queries import EMPTY, query
 from fasthash.store.session import Connection, Row
+from fasthash.store.states import find_catalog_no
 from fasthash.store.transactions import transaction
 
 FETCH_ROWS = 2_000
@@ -84,11 +87,16 @@ def exact_number(text: str) -> int | float | str:
 
 def iterate_duplicates(connection: Connection, catalog: Catalog) -> Rows:
     """Rows that share a digest with others, streamed group by group."""
+    has_ledger = schema.ledger_version(connection) > 0
+    if has_ledger:
+        schema.require_ledger(connection)
+    number = find_catalog_no(connection, catalog, make=False) if has_ledger else 0
 
     def statement(asked: Catalog) -> sql.Composed:
-        return asked.query("manifest", "duplicate_rows")
+        known = is_bad(asked) if has_ledger else sql.SQL("false")
+        return asked.query("manifest", "duplicate_rows", is_bad=known)
 
-    yield from _stream(connection, catalog, statement, {})
+    yield from _stream(connection, catalog, statement, {"catalog_no": number})
 
 
 def _stream(

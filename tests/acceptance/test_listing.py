@@ -301,6 +301,61 @@ def test_duplicates(database: Database) -> None:
     rows = {r["row_id"]: r["linked"] for r in groups[0]["rows"]}
     assert rows == {"0": False, "1": False, "5": True, "6": True}
     plain = json.loads(database.fasthash("duplicates", "--json", "--no-links").stdout)
-    assert plain[0]["could_be_saved_bytes"] == 3000
+    assert plain[0]["could_be_saved_bytes"] == 2000, "a path in two rows is one file"
     text = database.fasthash("duplicates", *roots).stdout
     assert "2 groups of equal files, 1.0 kB could be saved" in text
+
+
+def test_only_copies_that_are_there_and_were_good_can_be_spared(database: Database) -> None:
+    """The last good copy is never one too many."""
+    names = ("good", "second", "missing", "grown", "rotten", "folder", "held", "marked", "unread")
+    database.make_table()
+    for n, name in enumerate(names):
+        (database.root / name).write_bytes(b"x" * 1000)
+        os.utime(database.root / name, (1_600_000_000, 1_600_000_000))
+        database.add(n, name)
+    database.run()
+    roots = ("--root", str(database.root))
+
+    def look() -> tuple[dict[str, Any], dict[str, str | None]]:
+        groups = json.loads(database.fasthash("duplicates", "--json", *roots).stdout)
+        assert len(groups) == 1
+        return groups[0], {row["path"]: row["not_counted"] for row in groups[0]["rows"]}
+
+    assert look()[0]["could_be_saved_bytes"] == 8000
+    (database.root / "rotten").write_bytes(b"y" * 1000)
+    os.utime(database.root / "rotten", (1_600_000_000, 1_600_000_000))
+    (database.root / "held").write_bytes(b"z" * 1000)
+    (database.root / "unread").unlink()
+    (database.root / "unread").mkdir()
+    assert database.scrub("--on-drift", "hold", status=1)["drift_open"] == 2
+    (database.root / "unread").rmdir()
+    (database.root / "unread").write_bytes(b"x" * 1000)  # nobody has looked at it since
+    (database.root / "missing").unlink()
+    (database.root / "grown").write_bytes(b"x" * 1001)
+    (database.root / "folder").unlink()
+    (database.root / "folder").mkdir()
+    database.sql(
+        "UPDATE artifacts SET metadata = metadata - 'file_sha256_computed_at' WHERE file_path = "
+        "'marked'"
+    )
+    group, why = look()
+    assert (group["files"], group["could_be_saved_bytes"]) == (2, 1000)
+    bad = "it was found bad when it was looked at last"
+    assert why == {
+        "good": None, "second": None, "missing": "it is missing", "rotten": bad, "held": bad,
+        "unread": bad, "grown": "it has 1,001 bytes, 1,000 are recorded",
+        "folder": "it is no regular file", "marked": "its hash was never verified",
+    }  # fmt: skip
+    text = database.fasthash("duplicates", *roots).stdout
+    assert "2 files, 1.0 kB could be saved" in text
+    assert "missing  (no copy to rely on: it is missing)" in text
+    # The page looks at no file, and knows what the last look found.
+    page = json.loads(database.fasthash("report", "--json").stdout)["duplicates"]["top"][0]
+    assert page["files"] == len({"good", "second", "missing", "grown", "folder"})
+    (database.root / "second").unlink()
+    assert look()[0]["could_be_saved_bytes"] == 0
+    # Without a ledger only what the rows tell counts.
+    database.sql("DROP SCHEMA fasthash CASCADE")
+    group, why = look()
+    assert why["marked"] == "its hash was never verified"
