@@ -241,10 +241,12 @@ class Reader:
             after = os.fstat(descriptor)
         except OSError as error:
             raise problem_of(error, is_open=True) from error
-        if count != size_bytes or moved(opened.facts, after):
+        if moved(opened.facts, after):
             raise FileProblemError(
                 Verdict.UNSTABLE, f"it changed in each of {TRIES} reads", transient=True
             )
+        if count != size_bytes:
+            raise _disagreement(count, size_bytes)
         return stream.digests()
 
     def _feed(
@@ -308,6 +310,17 @@ class Reader:
             except ValueError:
                 return None
         return None
+
+
+def _disagreement(read_bytes: int, size_bytes: int) -> FileProblemError:
+    """Of a file whose stamps stand still: as in /proc and /sys, which say 0 or a page of each file.
+
+    It is tried again all the same: a change within one tick of the stamps can look like it.
+    """
+    held = "more" if read_bytes > size_bytes else f"{read_bytes:,}"
+    said = f"it is said to have {size_bytes:,} bytes, and has {held}"
+    what = f"its size and its content disagree: {said}"
+    return FileProblemError(Verdict.UNREADABLE, what, transient=True)
 
 
 def advise(descriptor: int, watch: Watch) -> None:

@@ -337,6 +337,24 @@ def test_links_count_by_where_they_lead(root: Path) -> None:
         assert verdict(root, name)[0] == Verdict.OUTSIDE_ROOT, name
 
 
+@pytest.mark.parametrize(
+    ("path", "held"),
+    [
+        ("/proc/version", "0 bytes, and has more"),
+        ("/proc/sys/kernel/ostype", "0 bytes, and has more"),
+        ("/sys/kernel/mm/transparent_hugepage/enabled", "4,096 bytes, and has "),
+    ],
+)
+def test_a_size_that_is_not_the_content_s_is_called_that(path: str, held: str) -> None:
+    """What the kernel makes up when it is read has no size, and has not changed."""
+    if not os.path.exists(path):
+        pytest.skip(f"wants {path}")
+    folder, name = os.path.split(path)
+    found, detail = verdict(Path(folder), name)
+    assert found == Verdict.UNREADABLE
+    assert f"its size and its content disagree: it is said to have {held}" in detail
+
+
 def test_what_leads_nowhere_has_no_digest(root: Path) -> None:
     (root / "f").write_text("f")
     links = {"dangling": "none", "loop": "loop", "ping": "pong", "pong": "ping"}
@@ -656,7 +674,8 @@ def test_fewer_bytes_than_the_file_has_are_no_hash(
         assert read_small(root, name, in_python=True) is None
         with pytest.raises(FileProblemError) as caught:
             digest(root, name)
-        assert caught.value.verdict == Verdict.UNSTABLE
+        assert caught.value.verdict == Verdict.UNREADABLE
+        assert caught.value.detail.endswith("bytes, and has 0")
 
 
 # -- files that do not hold still
