@@ -189,7 +189,9 @@ def find_line(path: str, key: str) -> int | None:
 def find_file(environment: Mapping[str, str]) -> str | None:
     """The configuration file to use where none is named: here, else the user's own."""
     home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    for path in ("fasthash.toml", os.path.join(home, "fasthash", "fasthash.toml")):
+    own = os.path.join(home, "fasthash", "fasthash.toml")
+    # A user without a home has `~` in its place, which is no folder of this directory's.
+    for path in ("fasthash.toml", *([own] if not home.startswith("~") else [])):
         if os.path.isfile(path):
             return path
     return None

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from fasthash import logs, paths
 from fasthash.config import CatalogNames
-from fasthash.errors import PreflightFailed
+from fasthash.embedded import data_home
+from fasthash.errors import ConfigError, PreflightFailed
 from fasthash.store import registering, session
 
 log = logging.getLogger("fasthash")
@@ -138,11 +139,14 @@ def first_folder(folder: bytes) -> TypeOf:
     return type_of
 
 
-def one_directory(name: bytes) -> LeaveOut:
-    """Leaves out this directory, by whatever path it is reached; nothing where there is none."""
+def embedded_data() -> LeaveOut:
+    """Leaves out the embedded server's directory, by whatever path it is reached, if it is there.
+
+    Its own files change all the time, and are nobody's artifacts.
+    """
     try:
-        facts = os.stat(name)
-    except OSError:
+        facts = os.stat(data_home())
+    except (OSError, ConfigError):
         return lambda _: False
 
     def leave_out(entry: os.DirEntry[bytes]) -> bool:

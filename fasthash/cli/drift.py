@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -190,7 +191,11 @@ def drift_reject_command(**values: Any) -> None:
 
 
 def _this_user() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # before Python 3.13, and since
+        name = f"uid {os.geteuid()}"  # without a name, as in a container
+    return f"{name}@{socket.gethostname()}"
 
 
 def _review(

@@ -57,11 +57,10 @@ def register_command(
 
     One row for each regular file below DIR whose absolute path the catalog lacks, so doing it
     again adds what is new since. Symbolic links are not followed. Table and ledger are made where
-    they are missing.
+    they are missing. Exits with 1 if a directory could not be read, which is named.
     """
     set_up_logs(values)
     from fasthash import register  # noqa: PLC0415
-    from fasthash.embedded import data_home  # noqa: PLC0415
 
     folder = register.find_folder(directory)
     by_folder = register.first_folder(folder)
@@ -71,11 +70,11 @@ def register_command(
         catalog_names(values),
         folder,
         by_folder if artifact_type is None else lambda _: artifact_type,
-        # The embedded server's own files change all the time, and are nobody's artifacts.
-        register.one_directory(os.fsencode(data_home())),
+        register.embedded_data(),
     )
     with tables.standard_output() as out:
         print(json.dumps(_as_json(done), indent=2) if as_json else _as_text(done), file=out)
+    click.get_current_context().exit(1 if done.unreadable_directories else 0)
 
 
 def _as_json(done: Registered) -> dict[str, Any]:

@@ -20,10 +20,22 @@ _SOCKET_PATH_MAX_BYTES = 107  # sockaddr_un
 
 
 def data_home() -> Path:
-    """The directory of the embedded server unless another is named."""
+    """The directory of the embedded server unless another is named.
+
+    Raises:
+        ConfigError: nothing names one, and this user has no home (in a container, say).
+    """
     if named := os.environ.get("FASTHASH_DATA_DIR"):
         return Path(named)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser(), "fasthash")
+    if shared := os.environ.get("XDG_DATA_HOME"):
+        return Path(shared, "fasthash")
+    try:
+        return Path("~/.local/share").expanduser() / "fasthash"
+    except RuntimeError as error:
+        raise ConfigError(
+            f"user {os.geteuid()} has no home directory, where the embedded server's data would "
+            f"be: {ELSEWHERE}"
+        ) from error
 
 
 def prepare(home: Path) -> Path:

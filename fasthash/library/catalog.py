@@ -126,11 +126,10 @@ class Catalog:
             type_name: of all files; None for the first folder each lies in.
         """
         from fasthash import register  # noqa: PLC0415
-        from fasthash.embedded import data_home  # noqa: PLC0415
 
         folder = register.find_folder(os.fspath(directory))
         type_of = register.first_folder(folder) if type_name is None else lambda _: type_name
-        not_ours = register.one_directory(os.fsencode(data_home()))
+        not_ours = register.embedded_data()
         dsn = self.dsn(make=True)
         return register.register(dsn, self._names, folder, type_of, not_ours).added
 

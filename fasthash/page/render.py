@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ def require_extra() -> None:
     Raises:
         ConfigError: it is not; says how to install it.
     """
+    # Where there is no home to keep its list of fonts in it says so at length, and goes on.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         import jinja2  # noqa: F401, PLC0415
         import matplotlib as mpl  # noqa: F401, PLC0415

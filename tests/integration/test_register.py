@@ -184,7 +184,7 @@ def test_directories_that_cannot_be_read(tree: Database) -> None:
     folder = descend(folder, "e" * 100)
     os.close(os.open("beyond", os.O_CREAT, dir_fd=folder))
     os.close(folder)
-    done = tree.fasthash("register", "--json", str(tree.root))
+    done = tree.fasthash("register", "--json", str(tree.root), status=1)
     answer = json.loads(done.stdout)
     assert answer["added"] == 5
     assert answer["unreadable_directories"] == 1
@@ -208,7 +208,7 @@ def test_directories_that_must_not_be_read(tree: Database) -> None:
     closed = tree.root / "models"
     closed.chmod(0)
     try:
-        done = tree.fasthash("register", "--json", str(tree.root))
+        done = tree.fasthash("register", "--json", str(tree.root), status=1)
         assert "Permission denied" in done.stderr
         assert json.loads(done.stdout)["unreadable_directories"] == 1
         assert len(rows(tree)) == 3

@@ -1,0 +1,64 @@
+"""A user without a name, a home or an environment, as containers have it."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from conftest import Database
+
+NAMELESS = ("unshare", "--user", "--map-user=54321", "--map-group=54321")
+NOTHING = ("env", "-i", "PATH=/usr/bin:/bin")
+
+
+def may_be_nameless() -> bool:
+    """Whether this machine lets its users be somebody else."""
+    try:
+        return subprocess.run([*NAMELESS, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not may_be_nameless(), reason="wants user namespaces")
+
+
+@pytest.fixture
+def nameless(database: Database) -> Database:
+    """A database with two equal files, and a command that is called by nobody with nothing."""
+    for name in ("a", "b"):
+        (database.root / name).write_text("content")
+    database.prefix = (*NAMELESS, *NOTHING, f"FASTHASH_DSN={database.dsn}")
+    return database
+
+
+def test_every_command(nameless: Database) -> None:
+    root = str(nameless.root)
+    nameless.fasthash("register", root)
+    assert nameless.run()["rows_updated"] == 2
+    (nameless.root / "b").write_text("changed")
+    assert nameless.scrub("--on-drift", "hold", status=1)["drift_open"] == 1
+    for command in (
+        ["status"], ["summary"], ["residual"], ["manifest"], ["duplicates", "--root", root],
+        ["journal", "1"], ["drift", "list"], ["config", "show"], ["revert", "1", "--dry-run"],
+        ["prune", "--keep-last", "5"], ["report", "--json"], ["init"], ["grants", "postgres"],
+    ):  # fmt: skip
+        nameless.fasthash(*command)
+    page = nameless.root.parent / "page.html"
+    assert nameless.fasthash("report", "-o", str(page)).stderr == ""
+    nameless.fasthash("doctor", status=None)
+    assert "accepted" in nameless.fasthash("drift", "accept", "--all", "--root", root).stdout
+    assert nameless.sql("SELECT resolved_by FROM fasthash.drift")[0]["resolved_by"].startswith(
+        "uid 54321@"
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [["register", "/"], ["run"], ["scrub"], ["status"], ["drift", "list"], ["demo"]]
+)
+def test_without_a_database_and_a_home(nameless: Database, command: list[str]) -> None:
+    nameless.prefix = (*NAMELESS, *NOTHING)
+    done = nameless.fasthash(*command, status=2)
+    line = "user 54321 has no home directory, where the embedded server's data would be: set FAST"
+    assert done.stderr.splitlines()[-1].startswith(f"fasthash: {line}")
+    nameless.prefix = (*NAMELESS, *NOTHING, "XDG_DATA_HOME=/nowhere")
+    assert "fasthash: " in nameless.fasthash(*command, status=None).stderr
