@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -83,9 +84,38 @@ def socket_dir(home: Path) -> Path:
     return folder
 
 
+# How much of the log is looked at: a start that fails fills a few lines.
+_LOG_TAIL_BYTES = 4096
+# As the server says it (with a time and a process before it), and initdb. What it says to those who
+# come while it starts or stops is no reason for anything.
+_REASON = re.compile(r"(?:FATAL|PANIC|initdb: error): ++(?!the database system is )(.+)")
+
+_HINT = re.compile(r"HINT: +(.+?)\.?$")
+
+
 def see_log(home: Path, what: str) -> str:
-    """An error message that names the server's log."""
-    return f"the embedded PostgreSQL {what}: see {home / 'server.log'}"
+    """An error message with the line of the server's log that matters, and where the others are."""
+    log = home / "server.log"
+    reason = _reason(log)
+    return f"the embedded PostgreSQL {what}{f' ({reason})' if reason else ''}: see {log}"
+
+
+def _reason(log: Path) -> str | None:
+    """What the server gave up for: the first that it says of its last failure."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    found = [n for n, line in enumerate(lines) if _REASON.search(line)]
+    # A PANIC follows from what was said the line before, or the one before that.
+    first = next((n for n in found[-2:] if found[-1] - n <= 2), None) if found else None
+    match = None if first is None else _REASON.search(lines[first])
+    if first is None or match is None:
+        return None
+    hint = _HINT.search(lines[first + 1]) if first + 1 < len(lines) else None
+    return f"{match[1].strip()}; {hint[1].strip()}" if hint else match[1].strip()
 
 
 def open_lock(path: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
+import mounts
 import psycopg
 import pytest
 from conftest import PATIENCE_S
@@ -506,12 +508,51 @@ def test_a_server_that_cannot_start_names_its_log(home: Path) -> None:
     with (home / "pgdata" / "postgresql.conf").open("a") as configuration:
         configuration.write("no_such_setting = 1\n")
     (home / "server.log").write_bytes(b"x" * (client._LOG_MAX_BYTES + 1))
-    with pytest.raises(DatabaseUnreachable, match=r"does not start: see .*/server\.log$"):
+    with pytest.raises(
+        DatabaseUnreachable, match=r"does not start \(.+\): see .*/server\.log$"
+    ) as told:
         embedded.ensure(home)
+    assert "contains errors" in str(told.value)
     log = (home / "server.log").read_text()
     assert "no_such_setting" in log
     assert len(log) < 10_000  # and a long one was cut
     wait_stopped(home)
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    mounts.mount("-t", "tmpfs", "-o", "size=20m", "tmpfs", tmp_path)
+    try:
+        with pytest.raises(DatabaseUnreachable) as told:
+            embedded.ensure(tmp_path / "home")
+    finally:
+        mounts.unmount(tmp_path)
+    reason = (
+        r"cannot make its data directory \(could not .+; Check free disk space\): see .*/server"
+    )
+    assert re.search(reason, str(told.value)), told.value
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", None),
+        ("LOG:  all is well\n", None),
+        ("x FATAL:  the database system is starting up\n", None),
+        (
+            "x FATAL:  first\nx FATAL:  second\n" + "y\n" * 9 + "x FATAL:  third\nLOG: bye\n",
+            "third",
+        ),
+        ("x FATAL:  no room\nx HINT:  Check it.\nx PANIC:  cannot abort\n", "no room; Check it"),
+        ("initdb: error: directory is not empty\n", "directory is not empty"),
+        ("x FATAL:  old\n" + "y" * 5000, None),
+    ],
+)
+def test_the_line_that_matters(tmp_path: Path, content: str, reason: str | None) -> None:
+    (tmp_path / "server.log").write_text(content)
+    said = homes.see_log(tmp_path, "fails")
+    assert said == f"the embedded PostgreSQL fails{f' ({reason})' if reason else ''}: see " + str(
+        tmp_path / "server.log"
+    )
 
 
 def test_waiting_has_an_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
