@@ -286,7 +286,7 @@ class Coordinator:
         if error is None and self.stopped_by is None and left_open:
             error = RunLeftOpen(
                 f"run {summary.run_id} is {summary.state}, not complete; what is committed is "
-                "kept: `fasthash run` goes on from there"
+                "kept: the same command goes on from there"
             )
         return Finished(summary, self.stopped_by, error)
 

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from datetime import datetime
 from typing import Any
 
 from fasthash import colour
@@ -55,7 +56,7 @@ def shown(text: str, most: int = LONGEST_SHOWN) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-01-31 02:00:00 WARNING drift: ...`"""
+    """`2026-01-31T02:00:00+01:00 WARNING drift: ...`: local time, with its offset."""
 
     def __init__(self, *, in_colour: bool = False) -> None:
         super().__init__()
@@ -63,7 +64,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        stamp = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="seconds")
         style = self._styles.get(record.levelname)
         level = record.levelname if style is None else colour.paint(record.levelname, style)
         return f"{stamp} {level} {printable(_message(record))}"

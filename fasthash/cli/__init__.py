@@ -25,7 +25,7 @@ Exit status:
   3        could not go on (database lost, run given up by others, ..); progress is kept
   4        preflight failed, nothing begun
   70       internal error: a defect of fasthash; what was committed before is kept
-  130/143  interrupted (SIGINT/SIGTERM); `fasthash run` goes on
+  130/143  interrupted (SIGINT/SIGTERM); the same command goes on
 """
 
 # What a shell sets to ask for completions.

@@ -193,12 +193,13 @@ def _wrapped(text: str, indent: str, columns: int) -> list[str]:
 
 
 def _what_next(status: dict[str, Any]) -> list[str]:
-    run_id, state = status["run_id"], status["state"]
+    run_id, state, kind = status["run_id"], status["state"], status["kind"]
     lines = []
     if status["superseded"]:
         lines.append("given up: `fasthash run --restart` began another run")
     elif state in ("interrupted", "failed"):
-        lines.append("`fasthash run` goes on from here")
+        command = "run" if kind == "backfill" else kind
+        lines.append(f"`fasthash {command}` goes on from here")
     if status["drift_events"]:
         lines.append(f"`fasthash drift list --run {run_id}` shows the drift")
     if status["rows_skipped_no_file"] or status["rows_failed"]:

@@ -53,7 +53,7 @@ class Absence:
             how = "could not serve" if answers else "stayed away"
             raise DatabaseLost(
                 f"{self.where} {how} for {self.timeout_s:.0f} s ({reason}); "
-                "everything committed so far is kept: `fasthash run` goes on from there"
+                "everything committed so far is kept: the same command goes on from there"
             ) from error
 
     def is_over(self) -> None:

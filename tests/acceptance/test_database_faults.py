@@ -71,7 +71,7 @@ def test_away_for_longer_than_it_may_be(own_server: PgServer, own_database: Data
     last = err.strip().splitlines()[-1]
     assert last.startswith("fasthash: "), err
     assert "stayed away for 2 s" in last
-    assert "`fasthash run` goes on from there" in last
+    assert "the same command goes on from there" in last
     oracle.expect_no_process()
     own_server.start()
     oracle.check(own_database.run(status=1))
@@ -207,7 +207,7 @@ def test_disk_full(
     else:
         _, err = ends(process, 3)
         assert "No space left on device" in err.strip().splitlines()[-1]
-        assert "`fasthash run` goes on from there" in err
+        assert "the same command goes on from there" in err
         ballast.unlink()
         process = own_database.start()
     summary, _ = ends(process, 1)

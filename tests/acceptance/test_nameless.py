@@ -53,12 +53,13 @@ def test_every_command(nameless: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["register", "/"], ["run"], ["scrub"], ["status"], ["drift", "list"], ["demo"]]
+    "command", [["register", "/proc/self/task"], ["run"], ["scrub"], ["status"], ["drift", "list"], ["demo"]]
 )
 def test_without_a_database_and_a_home(nameless: Database, command: list[str]) -> None:
     nameless.prefix = (*NAMELESS, *NOTHING)
     done = nameless.fasthash(*command, status=2)
     line = "user 54321 has no home directory, where the embedded server's data would be: set FAST"
     assert done.stderr.splitlines()[-1].startswith(f"fasthash: {line}")
-    nameless.prefix = (*NAMELESS, *NOTHING, "XDG_DATA_HOME=/nowhere")
+    home = nameless.root.parent / "home"
+    nameless.prefix = (*NAMELESS, *NOTHING, f"XDG_DATA_HOME={home}")
     assert "fasthash: " in nameless.fasthash(*command, status=None).stderr

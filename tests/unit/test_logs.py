@@ -8,6 +8,7 @@ import logging
 import sys
 import unicodedata
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -68,7 +69,9 @@ def test_everything_else_stays_as_it_is(text: str) -> None:
 def test_a_text_line_holds_time_level_and_message(text: str) -> None:
     line = logs.TextFormatter().format(record("row %s", text))
     assert len(line.splitlines()) == 1
-    assert line[19:].startswith(f" WARNING row {logs.printable(text)}"[:30])
+    stamp, rest = line.split(" ", 1)
+    assert datetime.fromisoformat(stamp).utcoffset() is not None
+    assert rest.startswith(f"WARNING row {logs.printable(text)}"[:29])
 
 
 @given(any_text)
