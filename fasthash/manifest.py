@@ -35,11 +35,11 @@ def why_not(entry: Entry, form: str) -> str | None:
         form: one of FORMS.
     """
     if entry.digest is None:
-        return "no digest of this algorithm" if entry.is_hashed else "not hashed yet"
+        return "without a digest of this algorithm" if entry.is_hashed else "without a hash"
     if form == "hashdeep" and entry.size_bytes is None:
-        return "no recorded size, which hashdeep wants"
+        return "without a recorded size, which hashdeep wants"
     if form == "hashdeep" and b"\n" in entry.path:
-        return "a name with a newline, which hashdeep cannot read"
+        return "with a newline in the name, which hashdeep cannot read"
     return None
 
 

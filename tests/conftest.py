@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -324,6 +325,22 @@ def admin(server_dsn: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+def drop_database(admin: psycopg.Connection[Any], name: str) -> None:
+    """Drops a database, whoever is in it.
+
+    The server gives those five seconds to go, which may be too little on a busy machine.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        except psycopg.errors.ObjectInUse:
+            if time.monotonic() > until:
+                raise
+        else:
+            return
+
+
 class Databases:
     """Makes databases with the ledger and an empty root, which go with the test."""
 
@@ -346,7 +363,7 @@ class Databases:
     def drop(self) -> None:
         """Those that were made."""
         for name in self.names:
-            self.admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            drop_database(self.admin, name)
 
 
 @pytest.fixture
@@ -462,7 +479,7 @@ def own_database(own_server: PgServer, tmp_path: Path) -> Iterator[Database]:
     yield database
     own_server.wait()
     with psycopg.connect(own_server.dsn, autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(admin, name)
 
 
 @pytest.fixture(scope="module", params=["embedded", "older"])

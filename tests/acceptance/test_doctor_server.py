@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import Database
+from conftest import Database, drop_database
 from oracle import until
 from pgserver import PgServer, embedded_binaries, older_binaries
 from test_doctor import examine, mend, of, only
@@ -48,7 +48,7 @@ def catalog(server: PgServer, tmp_path: Path) -> Iterator[Database]:
     database.sql("ANALYZE artifacts")
     yield database
     with psycopg.connect(server.dsn, autocommit=True) as admin:
-        admin.execute("DROP DATABASE doctors WITH (FORCE)")
+        drop_database(admin, "doctors")
 
 
 def test_healthy_but_for_fsync(catalog: Database) -> None:

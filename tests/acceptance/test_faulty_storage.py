@@ -103,7 +103,7 @@ def test_every_call_fails_in_every_way(
         storage.add(f"never-the-same-{size}", content, read=never_the_same)
         lost[f"never-the-same-{size}"] = ("unstable", "disagree")
         storage.add(f"ends-early-{size}", content, read=lambda count, answer: b"")
-        lost[f"ends-early-{size}"] = ("unstable", "changed")
+        lost[f"ends-early-{size}"] = ("unreadable", "its size and its content disagree")
     for name in [*hashed, *lost]:
         storage.add(f"sound next to {name}", name.encode())
         hashed.add(f"sound next to {name}")

@@ -180,13 +180,13 @@ def test_what_a_list_lacks_is_told(database: Database) -> None:
     database.sql("UPDATE artifacts SET metadata = metadata - 'file_size_bytes' WHERE id = 0")
     done = database.fasthash("manifest", "--format", "hashdeep", status=1)
     assert done.stderr == (
-        "fasthash: 3 rows with a path are not in the list: 1 not hashed yet, "
-        "1 a name with a newline, which hashdeep cannot read, "
-        "1 no recorded size, which hashdeep wants\n"
+        "fasthash: 3 rows with a path are not in the list: 1 without a hash, "
+        "1 with a newline in the name, which hashdeep cannot read, "
+        "1 without a recorded size, which hashdeep wants\n"
     )
     assert "0,plain" not in done.stdout, "a size that is not known is not 0"
     assert database.fasthash("manifest", "--allow-missing").stderr == (
-        "fasthash: 1 row with a path is not in the list: 1 not hashed yet\n"
+        "fasthash: 1 row with a path is not in the list: 1 without a hash\n"
     )
     for command in (["manifest"], ["compare", "/dev/null"]):
         said = database.fasthash(*command, "--type", "fgure", status=4).stderr

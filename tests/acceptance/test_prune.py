@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import Database, check_sums, close_sessions, sha256
+from conftest import Database, check_sums, close_sessions, drop_database, sha256
 from oracle import until
 from test_resume import summary_of
 from test_scrub import drifts, fill, rot
@@ -96,7 +96,7 @@ def old_style(
     close_sessions()
     yield database
     with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(admin, name)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def old(old_style: Database, server_dsn: str, tmp_path: Path) -> Iterator[Databa
     root = shutil.copytree(old_style.root, tmp_path / "root")
     yield Database(psycopg.conninfo.make_conninfo(server_dsn, dbname=name), root)
     with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(admin, name)
 
 
 def test_only_what_merely_confirms_goes(old: Database) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import Database
+from conftest import Database, drop_database
 from pgserver import PgServer
 
 
@@ -127,7 +127,7 @@ def server_database(each_server: PgServer, tmp_path: Path) -> Iterator[Database]
     database.fasthash("init")
     yield database
     with psycopg.connect(each_server.dsn, autocommit=True) as admin:
-        admin.execute("DROP DATABASE dumped WITH (FORCE)")
+        drop_database(admin, "dumped")
 
 
 def test_dump_and_restore(server_database: Database, each_server: PgServer) -> None:
@@ -144,7 +144,7 @@ def test_dump_and_restore(server_database: Database, each_server: PgServer) -> N
         [str(dump), database.dsn], check=True, capture_output=True, text=True
     ).stdout
     with psycopg.connect(each_server.dsn, autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS restored WITH (FORCE)")
+        drop_database(admin, "restored")
         admin.execute("CREATE DATABASE restored")
     copy = Database(
         psycopg.conninfo.make_conninfo(each_server.dsn, dbname="restored"), database.root

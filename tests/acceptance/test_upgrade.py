@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import Database, check_sums, sha256
+from conftest import Database, check_sums, drop_database, sha256
 from psycopg.types.json import Jsonb
 
 from fasthash.store.queries import script
@@ -58,7 +58,7 @@ def make_old(server_dsn: str, tmp_path: Path, request: pytest.FixtureRequest) ->
     yield make
     with psycopg.connect(server_dsn, autocommit=True) as admin:
         for name in made:
-            admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            drop_database(admin, name)
 
 
 def options(database: Database, version: int, **changes: Any) -> Jsonb:

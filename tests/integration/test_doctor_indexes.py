@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from conftest import drop_database
 from pgserver import PgServer, older_binaries
 
 from fasthash.config import CatalogNames
@@ -55,7 +56,7 @@ def dsn(
 
 def _fresh(maintenance: str) -> str:
     with psycopg.connect(maintenance, autocommit=True) as admin:
-        admin.execute("DROP DATABASE IF EXISTS doctor_indexes WITH (FORCE)")
+        drop_database(admin, "doctor_indexes")
         admin.execute("CREATE DATABASE doctor_indexes")
     return psycopg.conninfo.make_conninfo(maintenance, dbname="doctor_indexes")
 

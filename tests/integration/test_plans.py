@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import psycopg
 import pytest
-from conftest import Database, close_sessions
+from conftest import Database, close_sessions, drop_database
 from psycopg import sql
 
 from fasthash.config import CatalogNames
@@ -47,7 +47,7 @@ def grown(server_dsn: str, ledger_template: str, request: pytest.FixtureRequest)
     close_sessions()
     yield name
     with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(admin, name)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def database(server_dsn: str, grown: str) -> Iterator[Database]:
         admin.execute(f"CREATE DATABASE {name} TEMPLATE {grown}")
     yield Database(psycopg.conninfo.make_conninfo(server_dsn, dbname=name), Path("/"))
     with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(admin, name)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import Database, close_sessions, sha256
+from conftest import Database, close_sessions, drop_database, sha256
 
 from fasthash.drift import is_hash
 from fasthash.store.catalog import digest_of
@@ -139,8 +139,9 @@ def test_reports_go_on_without_rows_that_cannot_be_read(database: Database, tmp_
         database.sql("INSERT INTO artifacts VALUES (%s, 't', %s, '{}')", n, f"f{n}")
     database.run()
     database.sql("INSERT INTO artifacts VALUES (9, 't', 'f0', %s)", UNREADABLE["nul"])
-    listed = database.fasthash("manifest")
+    listed = database.fasthash("manifest", status=1)
     assert len(listed.stdout.splitlines()) == 3
+    assert "1 row with a path is not in the list: 1 without a hash" in listed.stderr
     assert "row 9 cannot be read and is left out" in listed.stderr
     for command in (
         ["duplicates", "--no-links"],
@@ -314,8 +315,8 @@ def test_bytes_that_are_no_text_in_a_database_without_an_encoding(
         assert residual(database)["1"][0] == "unreadable_row"
         rows = database.sql("SELECT id, metadata ->> 'file_sha256' AS h FROM artifacts")
         assert {row["id"]: row["h"] for row in rows} == {0: true["f0"], 1: None, 2: true["f2"]}
-        assert len(database.fasthash("manifest").stdout.splitlines()) == 2
+        assert len(database.fasthash("manifest", "--allow-missing").stdout.splitlines()) == 2
         database.scrub(status=None)
     finally:
         close_sessions()
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        drop_database(admin, name)
