@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from math import isfinite
 from typing import Any
@@ -111,4 +112,8 @@ def _stream(
         cursor.itersize = FETCH_ROWS
         return cursor.execute(statement(asked), values)
 
-    yield from streamed(connection, lambda: told(connection, catalog, declare))
+    # Bytes that are no UTF-8 are noticed when a row is sent, which is too late to ask again.
+    has_encoding = connection.info.parameter_status("server_encoding") != "SQL_ASCII"
+    guarded = not has_encoding and schema.ledger_version(connection) > 0
+    asked = replace(catalog, is_guarded=guarded)
+    yield from streamed(connection, lambda: told(connection, asked, declare))
