@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +93,75 @@ def test_whatever_a_file_system_says_of_its_times(tmp_path: Path, seconds: int) 
             compare(tmp_path, "f")
     except OSError as error:
         pytest.skip(f"no FUSE here: {error}")
+
+
+def make(path: bytes, kind: str, mode: int) -> None:
+    """Something of a kind, empty or with a few bytes in it."""
+    if kind in ("file", "empty"):
+        with open(path, "wb") as file:
+            file.write(b"" if kind == "empty" else path)
+    elif kind == "link":
+        os.symlink(b"target", path)
+    elif kind == "dangling":
+        os.symlink(b"nothing there", path)
+    elif kind == "folder":
+        os.mkdir(path)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    elif kind == "hard link":
+        os.link(os.path.join(os.path.dirname(path), b"target"), path)
+    if kind in ("file", "empty", "folder", "fifo"):
+        os.chmod(path, mode)
+
+
+KINDS = ("file", "empty", "link", "dangling", "folder", "fifo", "socket", "hard link", "none")
+any_name = (
+    st.binary(min_size=1, max_size=255)
+    .map(lambda name: name.replace(b"\0", b"0").replace(b"/", b"|"))
+    .filter(lambda name: name not in (b".", b"..", b"target"))
+)
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(
+        any_name, st.tuples(st.sampled_from(KINDS), st.integers(0, 0o7777)), min_size=1, max_size=8
+    )
+)
+def test_both_readers_agree_on_any_name_kind_and_mode(
+    tmp_path: Path, things: dict[bytes, tuple[str, int]]
+) -> None:
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    (folder / "target").write_bytes(b"target")
+    for name, (kind, mode) in things.items():
+        make(os.fsencode(folder) + b"/" + name, kind, mode)
+    here, slot = find_root(str(folder)), Slot.create()
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "RACY_NS", 0)
+        for native in ("on", "off"):
+            patch.setenv(small.VARIABLE, native)
+            states = SmallFiles([here], slot).read(here, list(things), 1, 0)
+            assert states is not None
+            found.append([state and (*state[:3], state[4]) for state in states])
+    slot.close()
+    by_native, by_python = found
+    for name, native, python in zip(things, by_native, by_python, strict=True):
+        kind, mode = things[name]
+        if kind == "link":  # only Python follows links
+            assert native is None
+            continue
+        assert native == python, (name, kind, oct(mode))
+        if kind not in ("file", "empty"):
+            assert native is None or kind == "hard link", (name, kind)
+        elif os.geteuid() == 0 or mode & 0o400:
+            assert native is not None
+            content = b"" if kind == "empty" else os.fsencode(folder) + b"/" + name
+            assert native[:2] == (hashlib.sha256(content).digest(), len(content))
+    for name, (kind, _) in things.items():
+        if kind == "folder":
+            (folder / os.fsdecode(name)).chmod(0o700)
