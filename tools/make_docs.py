@@ -7,6 +7,7 @@ from pathlib import Path
 from manpage import manual
 from markdown import commands_page, configuration_page, example_file
 from surface import all_keys, commands
+from verdicts import verdicts_page
 
 PROJECT = Path(__file__).parents[1]
 
@@ -18,6 +19,7 @@ def pages() -> dict[Path, str]:
     return {
         PROJECT / "docs" / "commands.md": commands_page(found),
         PROJECT / "docs" / "configuration.md": configuration_page(keys),
+        PROJECT / "docs" / "verdicts.md": verdicts_page(),
         PROJECT / "docs" / "fasthash.1": manual(found, keys),
         PROJECT / "examples" / "fasthash.toml": example_file(keys),
     }
