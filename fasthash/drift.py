@@ -28,13 +28,19 @@ def parse_marker(marker: str | None) -> datetime | None:
 
 
 # As the fragment `digest` in `row.sql` has it.
-_HASH = re.compile(r"\s*(?:sha-?256\s*[:=]\s*)?[0-9a-f]{64}\s*", re.ASCII | re.IGNORECASE)
+_HASH = re.compile(r"\s*(?:sha-?256\s*[:=]\s*)?([0-9a-f]{64})\s*", re.ASCII | re.IGNORECASE)
 NO_HASH = "no hash that can be compared"
 
 
 def is_hash(text: str) -> bool:
     """Whether a text is a SHA-256 hash; also in capitals, in blanks, or behind `sha256:`."""
-    return _HASH.fullmatch(text) is not None
+    return digest_in(text) is not None
+
+
+def digest_in(text: str) -> str | None:
+    """The SHA-256 hash that a text is, in lower case, or None where it is none."""
+    found = _HASH.fullmatch(text)
+    return found and found[1].lower()
 
 
 class Stamps(NamedTuple):

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fasthash.cli import tables
+from fasthash.cli import intact, tables
 from fasthash.cli.colour import coloured
+from fasthash.cli.intact import intact_options
 from fasthash.cli.options import (
     Folder,
     Parsed,
@@ -28,7 +29,7 @@ from fasthash.cli.options import (
 )
 from fasthash.cli.reports import ledger, run_number, table_option
 from fasthash.config import NO_TYPE, Settings
-from fasthash.drift import NO_HASH, is_hash, told, unseen_writer
+from fasthash.drift import NO_HASH, digest_in, is_hash, told, unseen_writer
 from fasthash.errors import ConfigError
 from fasthash.fixity import DriftKind
 from fasthash.logs import printable, shown
@@ -106,20 +107,32 @@ def drift_list_command(
 @drift_command.command("show")
 @click.argument("drift_id", metavar="DRIFT", type=_drift_number)
 @database_options
+@intact_options
 @json_option
-def drift_show_command(drift_id: int, dsn: str | None, as_json: bool) -> None:
-    """Show one drift with its evidence."""
+def drift_show_command(drift_id: int, dsn: str | None, as_json: bool, **values: Any) -> None:
+    """Show one drift with its evidence, and where intact copies of the old content are.
+
+    These are files of other rows that have the old hash and were good when they were last verified,
+    and with --look-in files of other directories, which are read for it.
+    """
     from fasthash.store import reports  # noqa: PLC0415
 
     with ledger(dsn, "drift") as connection:
         found = list(reports.iterate_drift(connection, None, None, None, drift_id=drift_id))
-    if not found:
-        raise ConfigError(f"there is no drift {drift_id}: `fasthash drift list` shows them")
+        if not found:
+            raise ConfigError(f"there is no drift {drift_id}: `fasthash drift list` shows them")
+        drift, copies = found[0], []
+        digest = digest_in(drift["old_hash"])
+        if digest is not None:
+            size = drift["old_size_bytes"]
+            copies = intact.of_hash(connection, drift["run_id"], digest, size, values)
     with tables.standard_output() as out:
         if as_json:
-            print(tables.to_json(found[0], indent=2), file=out)
+            as_objects = [copy.as_json() for copy in copies]
+            print(tables.to_json({**drift, "intact_copies": as_objects}, indent=2), file=out)
         else:
-            print(coloured("\n".join(map(shown, _drift_lines(found[0]))), out), file=out)
+            lines = [*_drift_lines(drift), *(f"  intact  {copy.told()}" for copy in copies)]
+            print(coloured("\n".join(map(shown, lines)), out), file=out)
 
 
 _review_options = combine(

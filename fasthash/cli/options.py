@@ -121,6 +121,25 @@ log_options = combine(
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine output on stdout.")
 
 
+# Of commands whose table is that of a run.
+column_options = combine(
+    option("--id-column", default="id", help="The catalog's key."),
+    option("--type-column", default="artifact_type", help="Its type."),
+    option("--path-column", default="file_path", help="The file's path."),
+    option("--metadata-column", default="metadata", help="The jsonb (or json) with the hashes."),
+)
+
+
+def column_names(values: dict[str, Any]) -> CatalogNames:
+    """The names of the columns from a command's parameters."""
+    return CatalogNames(
+        id=values["id_column"],
+        type=values["type_column"],
+        path=values["path_column"],
+        metadata=values["metadata_column"],
+    )
+
+
 def catalog_names(values: dict[str, Any]) -> CatalogNames:
     """The catalog's names from a command's parameters."""
     schema, table = parsing.parse_table(values["table"])

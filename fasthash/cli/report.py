@@ -15,33 +15,25 @@ import click
 
 from fasthash.cli import tables
 from fasthash.cli.options import (
-    combine,
+    column_names,
+    column_options,
     database_options,
     json_option,
-    option,
     set_up_logs,
 )
 from fasthash.cli.reports import ledger, run_argument, table_option
-from fasthash.config import CatalogNames
 from fasthash.errors import ConfigError
 from fasthash.logs import printable
 
 if TYPE_CHECKING:
     from fasthash.page.facts import Facts
 
-_column_options = combine(
-    option("--id-column", default="id", help="The catalog's key."),
-    option("--type-column", default="artifact_type", help="Its type."),
-    option("--path-column", default="file_path", help="The file's path."),
-    option("--metadata-column", default="metadata", help="The jsonb (or json) with the hashes."),
-)
-
 
 @click.command()
 @run_argument
 @database_options
 @table_option
-@_column_options
+@column_options
 @click.option(
     "-o",
     "--output",
@@ -75,12 +67,7 @@ def report_command(
     set_up_logs({})
     if not as_json:
         render.require_extra()
-    names = CatalogNames(
-        id=columns["id_column"],
-        type=columns["type_column"],
-        path=columns["path_column"],
-        metadata=columns["metadata_column"],
-    )
+    names = column_names(columns)
     with ledger(dsn, "report") as connection:
         run_id = reports.resolve_run(connection, run_id, table)
 

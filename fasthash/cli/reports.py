@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import csv
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fasthash.cli import tables
+from fasthash.cli import intact, tables
 from fasthash.cli.colour import coloured
+from fasthash.cli.intact import intact_options
 from fasthash.cli.options import Checked, Parsed, database_options, find_dsn, json_option, option
 from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
 from fasthash.fixity import RESIDUAL_REASONS
-from fasthash.logs import printable
+from fasthash.logs import printable, shown
 from fasthash.parsing import parse_table
 
 if TYPE_CHECKING:
+    from fasthash.intact import Copy
     from fasthash.store.session import Connection, Row
 
 LARGEST_RUN = 2**63 - 1
@@ -88,6 +90,7 @@ def summary_command(run_id: int | None, dsn: str | None, table: str | None, as_j
     type=click.Choice([str(reason) for reason in RESIDUAL_REASONS]),
     help=f"Only rows with this reason: {', '.join(RESIDUAL_REASONS)}.",
 )
+@intact_options
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values on stdout.")
 def residual_command(
@@ -97,8 +100,13 @@ def residual_command(
     reason: str | None,
     as_json: bool,
     as_csv: bool,
+    **values: Any,
 ) -> None:
     """List rows that got no verdict, and why: of the latest run, or run number RUN.
+
+    Of rows whose hash is recorded intact copies are named (but with --csv): files of other rows
+    that have this hash and were good when they were last verified, and with --look-in files of
+    other directories, which are read for it.
 
     \b
     Text    aligned columns, control characters escaped; on a terminal long
@@ -119,15 +127,32 @@ def residual_command(
         unlisted = reports.count_unlisted(connection, run_id)
         if unlisted:
             _warn_of_pruned(run_id, unlisted)
+        copies = {} if as_csv else intact.of_residual(connection, run_id, reason, values)
         found = reports.iterate_residual(connection, run_id, reason)
         with contextlib.closing(found) as rows, tables.standard_output(exact=as_csv) as out:
             if as_json:
-                tables.write_json_array(out, rows)
+                tables.write_json_array(out, _with_copies(rows, copies))
             elif as_csv:
                 _write_csv(out, rows)
             elif not _write_residual(out, rows) and not unlisted:
                 what = "no verdict" if reason is None else reason
                 print(f"run {run_id}: no row ended with {what}", file=out)
+            if not as_json:
+                _write_copies(out, copies)
+
+
+def _with_copies(rows: Iterable[Row], copies: dict[str, list[Copy]]) -> Iterator[Row]:
+    for row in rows:
+        intact_ones = [copy.as_json() for copy in copies.get(row["row_id"], [])]
+        yield {**row, "intact_copies": intact_ones}
+
+
+def _write_copies(out: TextIO, copies: dict[str, list[Copy]]) -> None:
+    if copies:
+        print("\nintact copies:", file=out)
+    for row_id, of_row in copies.items():
+        for copy in of_row:
+            print(shown(f"  of row {row_id}: {copy.told()}"), file=out)
 
 
 def _warn_of_pruned(run_id: int, rows: int) -> None:

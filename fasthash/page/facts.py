@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -107,6 +107,10 @@ class Facts:
     drift_counts: Sequence[DriftCount]
     drifts: Iterator[Row]
     residual: Iterator[Row]
+    # Of rows without a verdict the digest that their file had; and by digest rows whose file has it
+    # still: `row_id`, `artifact_type`, `path`, `verified_at`.
+    lost: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
     @property
     def catalog_rows(self) -> int:

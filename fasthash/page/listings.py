@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fasthash.config import NO_TYPE
-from fasthash.drift import NO_HASH, is_hash, parse_marker, told
+from fasthash.drift import NO_HASH, digest_in, is_hash, parse_marker, told
 from fasthash.fixity import Counts
 from fasthash.logs import shown as readable
 from fasthash.page.facts import Facts, Row
@@ -130,13 +130,23 @@ def drifts(facts: Facts) -> Listing:
             Column("as recorded", "facts"),
             Column("as found", "facts"),
         ),
-        map(_drift_row, facts.drifts),
+        (_drift_row(row, facts.copies) for row in facts.drifts),
         facts.drift_total,
         elsewhere="fasthash drift list --json",
     )
 
 
-def _drift_row(row: Row) -> list[Cell]:
+def _copies(digest: str | None, copies: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Where the content is still to be had, a line each."""
+    lines = []
+    for row in copies.get(digest or "", ()):
+        of_type = "" if row["artifact_type"] is None else f" ({row['artifact_type']})"
+        verified = f"row {row['row_id']}{of_type}, verified {row['verified_at']}"
+        lines.append(f"an intact copy: {row['path']} ({verified})")
+    return lines
+
+
+def _drift_row(row: Row, copies: Mapping[str, Sequence[Row]]) -> list[Cell]:
     of_type = "" if row["artifact_type"] is None else f" ({row['artifact_type']})"
     decision = [row["resolution"]]
     if row["resolved_by"] or row["resolved_at"]:
@@ -149,6 +159,7 @@ def _drift_row(row: Row) -> list[Cell]:
     if row["old_marker"] is not None:
         counts = has_hash and parse_marker(row["old_marker"]) is not None
         before.append(f"{'verified' if counts else 'marker'} {row['old_marker']}")
+    before += _copies(digest_in(row["old_hash"]), copies)
     after = [row["new_hash"], _size(row["new_size_bytes"])]
     after += [f"{name} {utc(row[f'file_{name}'])}" for name in ("mtime", "ctime")]
     if row["moved"] is not None:
@@ -175,11 +186,14 @@ def _size(size_bytes: int | None) -> str:
 
 def residual(facts: Facts) -> Listing:
     """The rows that got no verdict."""
-    names = ("row_id", "artifact_type", "path", "reason", "detail")
-    looks = ("text", "text", "text", "tag", "text")
+    names = ("row_id", "artifact_type", "path", "reason")
+    looks = ("text", "text", "text", "tag", "facts")
     rows: Iterator[list[Cell]] = (
-        [readable(NO_TYPE if row[n] is None and n == "artifact_type" else row[n] or "")
-         for n in names]
+        [
+            *(readable(NO_TYPE if row[n] is None and n == "artifact_type" else row[n] or "")
+              for n in names),
+            _lines([row["detail"] or "", *_copies(facts.lost.get(row["row_id"]), facts.copies)]),
+        ]
         for row in facts.residual
     )  # fmt: skip
     headings = ("row", "type", "path", "reason", "detail")

@@ -137,6 +137,15 @@ JOIN fasthash.run r ON r.run_id = d.run_id
 WHERE d.run_id = %(run_id)s OR (d.resolution = 'open' AND r.catalog = %(catalog)s)
 ORDER BY d.resolution <> 'open', d.kind <> 'corrupt', d.drift_id
 
+-- name: drifted_hashes
+-- The hashes that drifted files should have, so far as a page can name copies of them.
+SELECT d.old_hash
+FROM fasthash.drift d
+JOIN fasthash.run r ON r.run_id = d.run_id
+WHERE (d.run_id = %(run_id)s OR (d.resolution = 'open' AND r.catalog = %(catalog)s))
+  AND d.resolution IN ('open', 'rejected')
+LIMIT 100000
+
 -- name: residual_rows
 -- The rows of a run that got no verdict, reason by reason.
 SELECT r.row_id, r.artifact_type, r.path, r.reason, r.detail

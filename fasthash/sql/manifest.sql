@@ -35,6 +35,45 @@ ORDER BY j.at, j.run_id
 -- For the rest of a transaction: whatever the statistics say, the journal is not read as a whole.
 SELECT set_config('enable_seqscan', 'off', true)
 
+-- name: rows_with_digest
+-- Rows with one of these digests, whose file was good when it was looked at last.
+SELECT {digest} AS digest, a.{id}::text AS row_id, a.{type}::text AS artifact_type,
+       {path_text} AS path, {size} AS size_bytes, {marker} AS verified_at, true AS is_verified,
+       false AS is_bad
+FROM {catalog} a
+WHERE a.{path} IS NOT NULL AND {digest} = ANY (%(digests)s::text[]) AND {marker} IS NOT NULL
+  AND NOT {is_bad}
+ORDER BY 1, a.{type}, a.{id}
+
+-- name: some_with_digest
+-- Up to three rows for each of these digests.
+SELECT c.digest, c.row_id, c.artifact_type, c.path, c.verified_at
+FROM (
+    SELECT {digest} AS digest, a.{id}::text AS row_id, a.{type}::text AS artifact_type,
+           {path_text} AS path, {marker} AS verified_at,
+           row_number() OVER (PARTITION BY {digest} ORDER BY a.{type}, a.{id}) AS n
+    FROM {catalog} a
+    WHERE a.{path} IS NOT NULL AND {digest} = ANY (%(digests)s::text[]) AND {marker} IS NOT NULL
+      AND NOT {is_bad}
+) c
+WHERE c.n <= 3
+ORDER BY c.digest, c.n
+
+-- name: lost_rows
+-- Rows of a run without a verdict whose hash is known: what their file held.
+SELECT r.row_id, r.digest, r.size_bytes
+FROM (
+    SELECT b.row_id,
+           (SELECT {digest} FROM {catalog} a WHERE a.{id} = b.row_id{as_id}) AS digest,
+           (SELECT {size} FROM {catalog} a WHERE a.{id} = b.row_id{as_id}) AS size_bytes
+    FROM fasthash.residual b
+    WHERE b.run_id = %(run_id)s AND (%(reason)s::text IS NULL OR b.reason = %(reason)s)
+      AND b.reason IN ('no_file', 'unreadable', 'unstable', 'not_regular', 'outside_root')
+) r
+WHERE r.digest IS NOT NULL
+ORDER BY r.row_id
+LIMIT %(most)s
+
 -- name: duplicate_rows
 -- Rows that share a digest with others, the groups that could save most first. Whether the file was
 -- found good when it was looked at last tells whether it is a copy that counts.

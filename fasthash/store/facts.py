@@ -9,6 +9,7 @@ from typing import Any
 
 from fasthash import __version__
 from fasthash.config import CatalogNames
+from fasthash.drift import digest_in
 from fasthash.errors import ConfigError
 from fasthash.page import buckets
 from fasthash.page.facts import DriftCount, Duplicates, Facts, Group, Piece, Run
@@ -16,6 +17,7 @@ from fasthash.store import leases, preflight, reports
 from fasthash.store.catalog import Catalog
 from fasthash.store.due import is_bad
 from fasthash.store.guard import guarded, told
+from fasthash.store.listing import read_lost
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
 from fasthash.store.states import find_catalog_no
@@ -40,12 +42,22 @@ def gathered(connection: Connection, run_id: int, names: CatalogNames) -> Iterat
         PreflightFailed: the catalog cannot be read, or whether the run goes on cannot be told.
     """
     alive = leases.live_holders(connection, run_id)
-    catalog = _find(connection, reports.read_run(connection, run_id), names)
+    catalog = find_catalog_of(connection, reports.read_run(connection, run_id), names)
     with reports.one_moment(connection):
         yield _gather(connection, catalog, run_id, alive)
 
 
-def _find(connection: Connection, run: Row, names: CatalogNames) -> Catalog:
+def find_catalog_of(connection: Connection, run: Row, names: CatalogNames) -> Catalog:
+    """The catalog that a run was about.
+
+    Args:
+        run: its row of the ledger.
+        names: of the columns.
+
+    Raises:
+        ConfigError: the table is gone.
+        PreflightFailed: it cannot be read.
+    """
     key = {"catalog": run["catalog"]}
     found = connection.execute(query("facts", "table_of"), key).fetchone()
     if found is None:
@@ -63,6 +75,7 @@ def _gather(connection: Connection, catalog: Catalog, run_id: int, alive: list[i
     shape = _of_catalog(connection, catalog, "shape", {"limits": buckets.age_limits(made_at)})
     sizes, without_size = buckets.sizes((r["digits"], r["n"], int(r["bytes"])) for r in shape)
     counts = connection.execute(query("facts", "drift_counts"), about).fetchall()
+    lost = {r["row_id"]: r["digest"] for r in read_lost(connection, catalog, run_id, None)}
     return Facts(
         made_at,
         __version__,
@@ -83,7 +96,32 @@ def _gather(connection: Connection, catalog: Catalog, run_id: int, alive: list[i
         [DriftCount(**count) for count in counts],
         _stream(connection, "drift_rows", about),
         _stream(connection, "residual_rows", about),
+        lost,
+        _copies(connection, catalog, about, set(lost.values())),
     )
+
+
+def _copies(
+    connection: Connection, catalog: Catalog, about: dict[str, Any], digests: set[str]
+) -> dict[str, list[Row]]:
+    """Rows whose file still has what those of lost and drifted ones had."""
+    drifted = connection.execute(query("facts", "drifted_hashes"), about).fetchall()
+    digests |= {d for row in drifted if (d := digest_in(row["old_hash"])) is not None}
+    if not digests:
+        return {}
+    found: dict[str, list[Row]] = {}
+    values = {
+        "digests": sorted(digests),
+        "catalog_no": find_catalog_no(connection, catalog, make=False),
+    }
+
+    def read(asked: Catalog) -> list[Row]:
+        statement = asked.query("manifest", "some_with_digest", is_bad=is_bad(asked))
+        return connection.execute(statement, values).fetchall()
+
+    for row in guarded(connection, catalog, read):
+        found.setdefault(row["digest"], []).append(row)
+    return found
 
 
 def _of_catalog(

@@ -16,7 +16,7 @@ from fasthash.store import schema
 from fasthash.store.catalog import Catalog, digest_of, of_types, type_parameters
 from fasthash.store.connection import streamed
 from fasthash.store.due import is_bad
-from fasthash.store.guard import told
+from fasthash.store.guard import guarded, told
 from fasthash.store.queries import EMPTY, query
 from fasthash.store.session import Connection, Row
 from fasthash.store.states import find_catalog_no
@@ -100,6 +100,33 @@ def iterate_duplicates(connection: Connection, catalog: Catalog) -> Rows:
     yield from _stream(connection, catalog, statement, {"catalog_no": number})
 
 
+def iterate_copies(connection: Connection, catalog: Catalog, digests: Sequence[str]) -> Rows:
+    """Rows with one of these digests whose file was good when it was looked at last, streamed."""
+    number = find_catalog_no(connection, catalog, make=False)
+
+    def statement(asked: Catalog) -> sql.Composed:
+        return asked.query("manifest", "rows_with_digest", is_bad=is_bad(asked))
+
+    values = {"catalog_no": number, "digests": list(digests)}
+    yield from _stream(connection, catalog, statement, values)
+
+
+# So many rows without a verdict are asked about at once.
+LOST_ROWS_AT_MOST = 100_000
+
+
+def read_lost(
+    connection: Connection, catalog: Catalog, run_id: int, reason: str | None
+) -> list[Row]:
+    """Rows of a run without a verdict whose hash is known: `row_id`, `digest`, `size_bytes`."""
+    values = {"run_id": run_id, "reason": reason, "most": LOST_ROWS_AT_MOST}
+
+    def read(asked: Catalog) -> list[Row]:
+        return connection.execute(asked.query("manifest", "lost_rows"), values).fetchall()
+
+    return guarded(connection, catalog, read)
+
+
 def _stream(
     connection: Connection,
     catalog: Catalog,
@@ -114,6 +141,6 @@ def _stream(
 
     # Bytes that are no UTF-8 are noticed when a row is sent, which is too late to ask again.
     has_encoding = connection.info.parameter_status("server_encoding") != "SQL_ASCII"
-    guarded = not has_encoding and schema.ledger_version(connection) > 0
-    asked = replace(catalog, is_guarded=guarded)
+    is_guarded = not has_encoding and schema.ledger_version(connection) > 0
+    asked = replace(catalog, is_guarded=is_guarded)
     yield from streamed(connection, lambda: told(connection, asked, declare))

@@ -206,8 +206,9 @@ def test_residual_json_is_exact(hostile: Database) -> None:
     assert not CONTROLS & set(out)
     rows = json.loads(out)
     assert {tuple(r) for r in rows} == {
-        ("row_id", "artifact_type", "path", "reason", "detail"),
+        ("row_id", "artifact_type", "path", "reason", "detail", "intact_copies"),
     }
+    assert [r.pop("intact_copies") for r in rows] == [[]] * len(rows)
     assert {r.pop("row_id"): tuple(r.values()) for r in rows} == expected_residual()
     found = json.loads(hostile.fasthash("residual", "--reason", "not_regular", "--json").stdout)
     assert [r["row_id"] for r in found] == ["fifo"]
