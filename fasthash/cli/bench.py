@@ -23,6 +23,7 @@ from fasthash.cli.options import (
     find_dsn,
     json_option,
 )
+from fasthash.errors import ConfigError
 from fasthash.logs import printable
 from fasthash.summary import human_bytes
 
@@ -87,7 +88,12 @@ def bench_command(
         if directory is None:
             from fasthash.bench.sample import make  # noqa: PLC0415
 
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fasthash-bench-"))
+            try:
+                made = tempfile.TemporaryDirectory(prefix="fasthash-bench-")
+            except OSError as error:
+                why = f"cannot make a temporary directory: {error.strerror}"
+                raise ConfigError(f"{why}; set TMPDIR, or name a directory") from error
+            directory = stack.enter_context(made)
             make(directory)
         sample, found = measure(directory, dsn, budget_s)
     from fasthash.bench.advice import advise  # noqa: PLC0415

@@ -104,7 +104,7 @@ def _json(facts: Facts) -> Iterator[str]:
 
 def _to_standard_output(write: Callable[[TextIO], object]) -> None:
     """Written to a file without a name first: a reader may take a night for it."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as spool:
+    with _spool() as spool:
         try:
             write(spool)
         except OSError as error:
@@ -112,6 +112,14 @@ def _to_standard_output(write: Callable[[TextIO], object]) -> None:
         spool.seek(0)
         with tables.standard_output(exact=True) as out:
             shutil.copyfileobj(spool, out)
+
+
+def _spool() -> TextIO:
+    try:
+        return tempfile.TemporaryFile("w+", encoding="utf-8")
+    except OSError as error:
+        why = f"cannot make a temporary file: {error.strerror}"
+        raise ConfigError(f"{why}; set TMPDIR to a directory that can be written") from error
 
 
 @contextlib.contextmanager

@@ -64,3 +64,30 @@ def test_without_a_database_and_a_home(nameless: Database, command: list[str]) -
     home = nameless.root.parent / "home"
     nameless.prefix = (*NAMELESS, *NOTHING, f"XDG_DATA_HOME={home}")
     assert "fasthash: " in nameless.fasthash(*command, status=None).stderr
+
+
+# As ProtectSystem=strict and NoNewPrivileges have it: nothing can be written but /dev, and no
+# privileges come with a program.
+HARDENED = (
+    "unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
+    'mount --rbind / / && mount -o remount,bind,ro / && exec setpriv --no-new-privs "$@"', "sh",
+)  # fmt: skip
+
+
+def test_as_the_example_of_a_service_has_it(database: Database) -> None:
+    done = subprocess.run([*HARDENED, "touch", __file__], capture_output=True, check=False)
+    if done.returncode == 0 or b"Read-only file system" not in done.stderr:
+        pytest.skip(f"wants a mount namespace of its own: {done.stderr.decode().strip()}")
+    for name in ("a", "b"):
+        (database.root / name).write_text("content")
+    database.prefix = HARDENED
+    database.fasthash("register", str(database.root))
+    assert database.run()["rows_updated"] == 2
+    assert database.run("--dry-run", "--since", "2090-01-01")["rows_scanned"] == 2
+    assert database.scrub("--rate", "1GB/s")["outcomes"]["confirmed"] == 2
+    for command in (["status"], ["manifest"], ["residual"], ["doctor"], ["summary"]):
+        assert database.fasthash(*command, status=None).returncode in (0, 1)
+    for command in (["report", "--json"], ["bench"]):  # PrivateTmp=yes gives these their place
+        assert "cannot make a temporary " in database.fasthash(*command, status=2).stderr
+    database.environment["TMPDIR"] = "/dev/shm"
+    database.fasthash("report", "--json")
