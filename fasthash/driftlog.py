@@ -11,6 +11,7 @@ from fasthash import drift, logs
 from fasthash.fixity import DriftKind
 from fasthash.store import results
 from fasthash.store.session import Connection, Row
+from fasthash.widths import human_time
 
 log = logging.getLogger("fasthash")
 
@@ -46,7 +47,7 @@ def tell(
 
 
 def _log(found: Row) -> None:
-    mtime = found["file_mtime"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    mtime = human_time(found["file_mtime"])
     level = logging.ERROR if found["kind"] == DriftKind.CORRUPT else logging.WARNING
     log.log(
         level,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fasthash.drift import parse_marker
+from fasthash.widths import human_time
 
 DAY_S = 86_400.0
 
@@ -78,14 +79,19 @@ def in_words(freshness: dict[str, Any]) -> list[str]:
         age = f" ({_age(age_s)} ago)" if age_s is not None else ""
         lines.append(
             f"each of {marked:,} rows with a hash was verified at "
-            f"{freshness['oldest_marker'][:16].replace('T', ' ')} UTC{age} or later{but}"
+            f"{_when(freshness['oldest_marker'])}{age} or later{but}"
         )
     if freshness["rows_unmarked"]:
         lines.append(f"{freshness['rows_unmarked']:,} rows have no hash yet: `fasthash run`")
     if freshness["verified_by"] is not None and freshness["verified_by"] > freshness["at"]:
-        by = freshness["verified_by"][:16].replace("T", " ")
-        lines.append(f"at this pace all will have been read by {by} UTC")
+        by = _when(freshness["verified_by"])
+        lines.append(f"at this pace all will have been read by {by}")
     return lines
+
+
+def _when(text: str) -> str:
+    time = parse_marker(text)
+    return text[:16] if time is None else human_time(time)
 
 
 def _age(seconds: float) -> str:

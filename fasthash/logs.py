@@ -6,11 +6,11 @@ import json
 import logging
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fasthash import colour
-from fasthash.widths import ELLIPSIS, shorten
+from fasthash.widths import ELLIPSIS, human_time, shorten
 
 LEVEL_STYLES = {
     "WARNING": colour.Style.WARNING,
@@ -64,7 +64,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        stamp = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="seconds")
+        stamp = human_time(datetime.fromtimestamp(record.created, UTC))
         style = self._styles.get(record.levelname)
         level = record.levelname if style is None else colour.paint(record.levelname, style)
         return f"{stamp} {level} {printable(_message(record))}"

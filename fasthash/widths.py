@@ -1,10 +1,19 @@
-"""How wide a text is on a terminal, and how it is made to fit."""
+"""How a time looks, how wide a text is on a terminal, and how it is made to fit."""
 
 from __future__ import annotations
 
 import unicodedata
+from datetime import datetime
 
 ELLIPSIS = "..."
+
+
+def human_time(time: datetime | None) -> str:
+    """`2026-01-31T02:00:00+01:00`: ISO 8601 to the second, local time with its offset.
+
+    As the lines of the log have it; what is for programs (JSON, CSV, markers) is in UTC.
+    """
+    return "(unknown)" if time is None else time.astimezone().isoformat(timespec="seconds")
 
 
 def display_width(text: str) -> int:

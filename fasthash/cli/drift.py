@@ -33,7 +33,7 @@ from fasthash.drift import NO_HASH, digest_in, is_hash, told, unseen_writer
 from fasthash.errors import ConfigError
 from fasthash.fixity import DriftKind
 from fasthash.logs import printable, shown
-from fasthash.widths import shorten
+from fasthash.widths import human_time, shorten
 
 if TYPE_CHECKING:
     from fasthash.review import Decision
@@ -297,12 +297,12 @@ def _drift_lines(row: Row) -> list[str]:
         + ("" if is_hash(row["old_hash"]) else f" ({NO_HASH})"),
         f"  new     {row['new_hash']}",
         f"  bytes   {new_size:,}, before {before}",
-        f"  mtime   {_utc(row['file_mtime'])}{_before(row['old_mtime'])}",
-        f"  ctime   {_utc(row['file_ctime'])}{_before(row['old_ctime'])}",
+        f"  mtime   {human_time(row['file_mtime'])}{_before(row['old_mtime'])}",
+        f"  ctime   {human_time(row['file_ctime'])}{_before(row['old_ctime'])}",
     ]
     if row["moved"] is not None:
         lines.append(f"  moved   {told(row['moved'])}")
-    lines.append(f"  found   {_utc(row['found_at'])}")
+    lines.append(f"  found   {human_time(row['found_at'])}")
     if row["old_marker"] is not None:
         lines.append(f"  marker  {shorten(printable(row['old_marker']), MOST_OF_A_HASH)}")
     ctime = row["old_ctime"] or (None if "ctime" in (row["moved"] or ()) else row["file_ctime"])
@@ -311,15 +311,11 @@ def _drift_lines(row: Row) -> list[str]:
         lines.append(f"  but     {doubt}")
     if row["resolved_at"] is not None or row["resolved_by"] is not None:
         who = row["resolved_by"] or "(unknown)"
-        lines.append(f"  settled {_utc(row['resolved_at'])} by {who}")
+        lines.append(f"  settled {human_time(row['resolved_at'])} by {who}")
     if row["comment"] is not None:
         lines.append(f"  comment {row['comment']}")
     return lines
 
 
 def _before(time: datetime | None) -> str:
-    return "" if time is None else f", before {_utc(time)}"
-
-
-def _utc(time: datetime | None) -> str:
-    return "(unknown)" if time is None else f"{time:%Y-%m-%d %H:%M:%S} UTC"
+    return "" if time is None else f", before {human_time(time)}"

@@ -28,7 +28,7 @@ from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
 from fasthash.logs import printable
 from fasthash.summary import human_bytes
-from fasthash.widths import shorten
+from fasthash.widths import human_time, shorten
 
 if TYPE_CHECKING:
     from fasthash import manifest
@@ -307,7 +307,7 @@ def _journal_lines(row: Row) -> list[str]:
     before = (row["old_keys"] or {}).get("file_sha256", "(none)")
     size, read_at = f"{row['size_bytes']:,} bytes", row["marker"] or "(unknown)"
     return [
-        f"{row['at']:%Y-%m-%d %H:%M:%S} UTC: run {row['run_id']} ({row['kind']}) on {row['host']}",
+        f"{human_time(row['at'])}: run {row['run_id']} ({row['kind']}) on {row['host']}",
         f"  from  {str(before)[:130]}",
         f"  to    {row['new_sha256']}, {size}, read {read_at}"
         if row["new_sha256"]

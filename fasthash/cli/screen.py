@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from fasthash.cli.chart import bar, percent, spark
 from fasthash.logs import printable
 from fasthash.summary import describe_rates, human_bytes, human_seconds
-from fasthash.widths import display_width, shorten
+from fasthash.widths import display_width, human_time, shorten
 
 # A live coordinator reports every 5 seconds; one that has been silent for longer is stuck.
 SILENT_AFTER_S = 20.0
@@ -49,17 +48,10 @@ def _heading(status: dict[str, Any], columns: int) -> Iterator[str]:
     what = f"run {status['run_id']} ({status['kind']}) of {status['catalog']}: {state}"
     yield from _wrapped(what, "", columns)
     finished = status["finished_at"]
-    ended = f", ended {utc(finished)}" if finished is not None else ""
-    yield f"began {utc(status['started_at'])}{ended}"
+    ended = f", ended {human_time(finished)}" if finished is not None else ""
+    yield f"began {human_time(status['started_at'])}{ended}"
     if status.get("unreachable"):
         yield from _wrapped(f"NOT REACHED, looking again: {status['unreachable']}", "", columns)
-
-
-def utc(time: datetime | None) -> str:
-    """A time in UTC to the second."""
-    if time is None:
-        return "(unknown)"
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _progress(status: dict[str, Any]) -> Iterator[str]:
@@ -138,7 +130,7 @@ def _holders(status: dict[str, Any], columns: int) -> Iterator[str]:
         last = max(gone, key=lambda h: h["seen_at"])
         others = f" and {len(gone) - 1:,} before it" if len(gone) > 1 else ""
         how = "ended" if status["state"] == "complete" else "gone"
-        seen = f"{how}, last heard of {utc(last['seen_at'])}{others}"
+        seen = f"{how}, last heard of {human_time(last['seen_at'])}{others}"
         yield from _wrapped(f"{last['host']}, pid {last['pid']}: {seen}", "  ", columns)
 
 
@@ -146,7 +138,7 @@ def _holder(holder: dict[str, Any], columns: int) -> Iterator[str]:
     alive, report, ago_s = holder["alive"], holder["report"], holder["seen_ago_s"]
     leases = f"{holder['leases']:,} lease{'' if holder['leases'] == 1 else 's'}"
     # A time in the future: the database's clock was set back since.
-    ago = f"at {utc(holder['seen_at'])}" if ago_s is None else f"{human_seconds(ago_s)} ago"
+    ago = f"at {human_time(holder['seen_at'])}" if ago_s is None else f"{human_seconds(ago_s)} ago"
     if not alive:
         state = f"DEAD, last heard of {ago}, holds {leases}"
     elif ago_s is not None and ago_s > SILENT_AFTER_S:

@@ -62,7 +62,7 @@ def status_command(
     """Show what a run is doing: the latest, or run number RUN.
 
     Works from any terminal and host, while the run goes on and after it. Each coordinator tells the
-    ledger every 5 seconds what its workers are reading; times are UTC.
+    ledger every 5 seconds what its workers are reading.
 
     With --watch the terminal is drawn anew until the run has ended or Ctrl-C; where the output is
     no terminal, each look is printed after the other (with --json as a line). A database that is

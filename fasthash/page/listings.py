@@ -13,9 +13,8 @@ from fasthash.drift import NO_HASH, digest_in, is_hash, parse_marker, told
 from fasthash.fixity import Counts
 from fasthash.logs import shown as readable
 from fasthash.page.facts import Facts, Row
-from fasthash.page.words import utc
 from fasthash.summary import human_bytes
-from fasthash.widths import shorten
+from fasthash.widths import human_time, shorten
 
 # So many rows are in the page for those without JavaScript, and on one sheet for those with it.
 SHEET_ROWS = 100
@@ -150,18 +149,18 @@ def _drift_row(row: Row, copies: Mapping[str, Sequence[Row]]) -> list[Cell]:
     of_type = "" if row["artifact_type"] is None else f" ({row['artifact_type']})"
     decision = [row["resolution"]]
     if row["resolved_by"] or row["resolved_at"]:
-        decision += [f"by {row['resolved_by'] or '(unknown)'}", utc(row["resolved_at"])]
+        decision += [f"by {row['resolved_by'] or '(unknown)'}", human_time(row["resolved_at"])]
     if row["comment"]:
         decision.append(f"“{row['comment']}”")
     has_hash = is_hash(row["old_hash"])
     before = [row["old_hash"], *([] if has_hash else [NO_HASH]), _size(row["old_size_bytes"])]
-    before += [f"{name} {utc(row[f'old_{name}'])}" for name in ("mtime", "ctime")]
+    before += [f"{name} {human_time(row[f'old_{name}'])}" for name in ("mtime", "ctime")]
     if row["old_marker"] is not None:
         counts = has_hash and parse_marker(row["old_marker"]) is not None
         before.append(f"{'verified' if counts else 'marker'} {row['old_marker']}")
     before += _copies(digest_in(row["old_hash"]), copies)
     after = [row["new_hash"], _size(row["new_size_bytes"])]
-    after += [f"{name} {utc(row[f'file_{name}'])}" for name in ("mtime", "ctime")]
+    after += [f"{name} {human_time(row[f'file_{name}'])}" for name in ("mtime", "ctime")]
     if row["moved"] is not None:
         after.append(f"moved: {told(row['moved'])}")
     about = f"drift {row['drift_id']}, run {row['run_id']}, row {row['row_id']}{of_type}"
@@ -170,7 +169,7 @@ def _drift_row(row: Row, copies: Mapping[str, Sequence[Row]]) -> list[Cell]:
         row["kind"],
         _lines(decision),
         _lines(before),
-        (_lines([*after, f"found {utc(row['found_at'])}"]), row["found_at"].timestamp()),
+        (_lines([*after, f"found {human_time(row['found_at'])}"]), row["found_at"].timestamp()),
     ]
 
 

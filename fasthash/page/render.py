@@ -14,6 +14,7 @@ from fasthash.logs import printable
 from fasthash.page import words
 from fasthash.page.facts import Facts
 from fasthash.summary import human_bytes
+from fasthash.widths import human_time
 
 if TYPE_CHECKING:
     import jinja2
@@ -85,7 +86,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         loader=jinja2.FunctionLoader(_part),
     )
-    environment.filters.update(shown=shown, bytes=human_bytes, utc=words.utc)
+    environment.filters.update(shown=shown, bytes=human_bytes, time=human_time)
     return environment.get_template("page.html")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from fasthash.logs import printable
 from fasthash.page.buckets import NEVER
 from fasthash.page.facts import DriftCount, Facts
 from fasthash.summary import ENDINGS, human_bytes, human_seconds
+from fasthash.widths import human_time
 
 # With these the file's hash is the recorded one.
 SETTLED = ("overwritten", "accepted", "superseded")
@@ -25,11 +25,6 @@ class Verdict:
     level: str
     sentence: str
     notes: tuple[str, ...] = ()
-
-
-def utc(time: datetime | None) -> str:
-    """A time in UTC to the second."""
-    return "not known" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def files(n: int) -> str:
@@ -165,14 +160,14 @@ def run_facts(facts: Facts) -> list[tuple[str, str]]:
         ("run", f"{summary.run_id} ({summary.kind})"),
         ("catalog", str(summary.catalog)),
         ("state", _state(facts)),
-        ("began", utc(summary.started_at)),
-        ("ended", utc(summary.finished_at) if summary.finished_at else "not yet"),
+        ("began", human_time(summary.started_at)),
+        ("ended", human_time(summary.finished_at) if summary.finished_at else "not yet"),
         ("time at work", human_seconds(summary.seconds)),
         ("started on", run.host),
     ]
     for host in run.hosts:
         sessions = f"{host['sessions']:,} session{'' if host['sessions'] == 1 else 's'}"
-        when = f"{utc(host['first_at'])} to {utc(host['last_at'])}"
+        when = f"{human_time(host['first_at'])} to {human_time(host['last_at'])}"
         pairs.append(("worked on by", f"{host['host']}: {sessions}, {when}"))
     pairs += [
         (name.replace("_", " "), _value(v))
@@ -181,7 +176,7 @@ def run_facts(facts: Facts) -> list[tuple[str, str]]:
     ]
     if run.error:
         pairs.append(("error", run.error))
-    pairs.append(("page made", f"{utc(facts.made_at)} by fasthash {facts.version}"))
+    pairs.append(("page made", f"{human_time(facts.made_at)} by fasthash {facts.version}"))
     return [(printable(name), printable(value)) for name, value in pairs]
 
 

@@ -22,6 +22,7 @@ from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Session, Timeouts
 from fasthash.store.transactions import transaction
+from fasthash.widths import human_time
 
 # A step waits for nobody for long, and one that is cut off keeps no lock.
 TIMEOUTS = Timeouts(lock_s=2, idle_s=10)
@@ -100,7 +101,7 @@ def _require_whole(connection: Connection, run_id: int, name: str) -> None:
     if row is not None and row["pruned_at"] is not None:
         raise ConfigError(
             f"run {run_id} cannot be undone any more: what it only confirmed was dropped from the "
-            f"journal by `fasthash prune` at {row['pruned_at']:%Y-%m-%d %H:%M:%S} UTC"
+            f"journal by `fasthash prune` at {human_time(row['pruned_at'])}"
         )
 
 

@@ -9,11 +9,13 @@ import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +25,7 @@ from oracle import until
 
 from fasthash.cli import tables
 from fasthash.logs import printable
+from fasthash.widths import human_time
 
 HOSTILE = [
     "new\nline",
@@ -427,7 +430,8 @@ def test_drift_text(hostile: Database) -> None:
     first, second, *_ = out.split("\n\n")
     assert first.splitlines()[0] == "drift 1: row d00, run 1: unknown, accepted"
     assert "  path    drifted/new\\x0aline\n" in first
-    assert "settled 2026-01-02 03:04:05 UTC by al\\x1b[2Jice" in first
+    settled = human_time(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert f"settled {settled} by al\\x1b[2Jice" in first
     assert "comment looks\\x0afine" in first
     assert "bytes   0, before not known" in first
     assert len(first) < 1000
@@ -685,3 +689,25 @@ def test_json_takes_times_and_nothing_else() -> None:
     assert tables.to_json("\x7f") == '"\\u007f"'
     with pytest.raises(TypeError):
         tables.to_json(object())
+
+
+def test_times_tell_their_offset(database: Database) -> None:
+    """In local time, as the log's; only the axes of charts say UTC in words."""
+    database.make_table()
+    (database.root / "f").write_text("one")
+    database.add(1, "f")
+    database.environment |= {"TZ": "Asia/Kathmandu"}
+    database.by_process = True
+    database.run()
+    (database.root / "f").write_text("three")
+    log = database.fasthash("scrub", "--root", str(database.root), status=1).stderr
+    shown = [
+        text(database, *command.split())
+        for command in ("status", "summary", "drift list", "drift show 1", "journal 1")
+    ]
+    for said in (log, *shown):
+        times = re.findall(r"\d{4}-\d\d-\d\d[T ][\d:.]+(\S*)", said)
+        assert times, said
+        assert {offset.rstrip(",;:)") for offset in times} <= {"+05:45", "Z"}, said
+        assert "+05:45" in said
+        assert "UTC" not in said

@@ -22,6 +22,7 @@ from fasthash.store import leases, planning, reports, runs, session, transaction
 from fasthash.store.due import Due
 from fasthash.store.runs import RunIdentity
 from fasthash.store.status import read_status
+from fasthash.widths import human_time
 
 BACKFILL = RunIdentity("backfill", (), host="here")
 LONG_AGO, SOON = "clock_timestamp() - interval '1 hour'", "clock_timestamp() + interval '1 hour'"
@@ -267,7 +268,7 @@ def test_a_dead_one_of_the_future_is_dead(database: Database, join: Join) -> Non
     (dead, _) = read_status(other.ledger, other.opened.run_id)["holders"]
     assert (dead["alive"], dead["seen_ago_s"], dead["leases"]) == (False, None, 3)
     shown = database.fasthash("status").stdout
-    assert f"pid 1: DEAD, last heard of at {dead['seen_at']:%Y-%m-%d %H:%M:%S} UTC" in shown
+    assert f"pid 1: DEAD, last heard of at {human_time(dead['seen_at'])}" in shown
     assert other.grant() == [1, 2, 3]
     other.die()
     opened, ledger = try_to_open(database)
