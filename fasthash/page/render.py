@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -32,9 +34,33 @@ def require_extra() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         import jinja2  # noqa: F401, PLC0415
-        import matplotlib as mpl  # noqa: F401, PLC0415
+        import matplotlib as mpl  # noqa: PLC0415
+
+        with _cache_of_fonts(mpl.get_cachedir()):
+            import matplotlib.font_manager  # noqa: F401, PLC0415
     except ImportError as error:
         raise ConfigError(f"the page needs {error.name}: {EXTRA}") from error
+
+
+@contextlib.contextmanager
+def _cache_of_fonts(directory: str) -> Iterator[None]:
+    """fontconfig, which is asked for fonts, complains on stderr where it cannot keep them.
+
+    Args:
+        directory: where it may, if it has no cache below a home.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if os.access(home, os.W_OK):
+        yield
+        return
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = directory
+    try:
+        yield
+    finally:
+        del os.environ["XDG_CACHE_HOME"]
+        if before is not None:
+            os.environ["XDG_CACHE_HOME"] = before
 
 
 def html(facts: Facts) -> Iterator[str]:
