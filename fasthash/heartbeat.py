@@ -165,10 +165,11 @@ class Heartbeat:
         self.metrics.counted(by_type)
         drifted = sum(counts.drifted for counts in by_type.values())
         if self.metrics.wanted and drifted != self._drifted:
-            seat, self._drifted = self.seat, drifted
+            seat = self.seat
             kinds = await seat.pulse.call(reports.count_drifts, seat.run_id)
             waiting = await seat.pulse.call(reports.open_drifts, seat.catalog.key)
             self.metrics.drifted(kinds, waiting)
+            self._drifted = drifted  # only now: the heartbeat may be cancelled while it asks
 
     def root_gone(self, message: RootGone) -> None:
         """A worker found a root missing: hold, and say so."""
