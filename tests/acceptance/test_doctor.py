@@ -70,6 +70,7 @@ def catalog(database: Database) -> Database:
     return database
 
 
+@pytest.mark.usefixtures("durable")
 def test_a_healthy_catalog(catalog: Database) -> None:
     before = catalog.sql("SELECT xmin::text, ctid::text, * FROM artifacts ORDER BY id")
     found = examine(catalog, status=0)
@@ -226,6 +227,7 @@ def role(catalog: Database) -> Any:
     catalog.sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
+@pytest.mark.usefixtures("durable")
 def test_a_role_without_rights(catalog: Database, role: Database) -> None:
     found = examine(role, status=4)
     assert "permission denied" in " ".join(f["text"] for f in of(found, "database.visibility"))
@@ -364,6 +366,7 @@ def test_a_view_is_no_catalog(catalog: Database) -> None:
     assert "public.seen is a view" in only(found, "catalog.table")["text"]
 
 
+@pytest.mark.usefixtures("durable")
 def test_before_init(catalog: Database) -> None:
     catalog.sql("DROP SCHEMA fasthash CASCADE")
     ill = only(examine(catalog, status=4), "ledger.version")
@@ -392,6 +395,7 @@ def test_a_malformed_option_is_a_usage_error(database: Database) -> None:
     assert "malformed" in database.fasthash("doctor", "--dsn", "a=b=c'", status=2).stderr
 
 
+@pytest.mark.usefixtures("durable")
 def test_roots(catalog: Database, tmp_path: Path) -> None:
     inner = catalog.root / "inner"
     inner.mkdir()
@@ -507,6 +511,7 @@ def test_a_run_does_not_wait_for_a_dead_root_for_ever(
     storage.release()
 
 
+@pytest.mark.usefixtures("durable")
 def test_what_the_next_run_meets(database: Database) -> None:
     interrupted(database)
     found = examine(database)
