@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -233,15 +234,26 @@ TOOLS = {
 }  # fmt: skip
 
 
+def _three_names(database: Database) -> None:
+    fill(database, ("plain", "back\\slash", "with space"))
+    database.sql("DELETE FROM artifacts WHERE id > 2")
+
+
+def _three_plain_names(database: Database) -> None:
+    fill(database, ("plain", "per%cent", "with space"))
+    database.sql("DELETE FROM artifacts WHERE id > 2")
+
+
 @pytest.mark.parametrize("tool", TOOLS)
-def test_lists_that_real_tools_write(database: Database, tmp_path: Path, tool: str) -> None:
+def test_lists_that_real_tools_write(
+    copy_of: Callable[[Callable[[Database], None]], Database], tmp_path: Path, tool: str
+) -> None:
     command = TOOLS[tool]
     if shutil.which(command[0]) is None:
         pytest.skip(f"wants {command[0]} (make test-tools)")
-    odd = "back\\slash" if tool not in ("shasum -U", "openssl") else "per%cent"
-    fill(database, ("plain", odd, "with space"))
-    database.sql("DELETE FROM artifacts WHERE id > 2")
-    names = ["plain", odd, "with space"]
+    is_plain = tool in ("shasum -U", "openssl")
+    database = copy_of(_three_plain_names if is_plain else _three_names)
+    names = ["plain", "per%cent" if is_plain else "back\\slash", "with space"]
     made = subprocess.run([*command, *names], cwd=database.root, capture_output=True, check=True)
     listed = tmp_path / "list"
     listed.write_bytes(made.stdout)

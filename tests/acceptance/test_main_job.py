@@ -122,7 +122,11 @@ def least_privilege(database: Database) -> Iterator[Database]:
 
 
 @pytest.mark.parametrize(
-    ("id_type", "metadata_type"), [("text", "jsonb"), ("uuid", "json"), ("bigint", "jsonb")]
+    ("id_type", "metadata_type"),
+    [
+        ("uuid", "json"),
+        *(pytest.param(t, "jsonb", marks=pytest.mark.long) for t in ("text", "bigint")),
+    ],
 )
 def test_every_row_is_right(
     database: Database, least_privilege: Database, id_type: str, metadata_type: str

@@ -20,7 +20,10 @@ from conftest import Database, Run
 from oracle import SLOW, Oracle, ends, helper, is_pending, until, waiting_bytes
 from pgserver import PgServer
 
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+# The one that is typed has tests of its own: on a terminal, and by the same handler everywhere.
+BOTH = pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 
 
 @pytest.fixture

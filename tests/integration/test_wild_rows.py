@@ -274,21 +274,27 @@ def test_the_same_hash_in_other_letters(database: Database) -> None:
     assert len(database.fasthash("manifest").stdout.splitlines()) == len(same)
 
 
-@pytest.mark.parametrize("text", ["md5:abc", "z" * 64, "a" * 63, "a" * 65, "TODO"])
-def test_text_that_is_no_hash_is_never_called_corrupt(database: Database, text: str) -> None:
-    (digest,) = files(database, "f").values()
+def test_text_that_is_no_hash_is_never_called_corrupt(database: Database) -> None:
+    texts = ["md5:abc", "z" * 64, "a" * 63, "a" * 65, "TODO"]
+    digests = list(files(database, *(f"f{n}" for n in range(len(texts)))).values())
     database.make_table()
-    database.add(1, "f", {"file_sha256": text, "file_sha256_computed_at": TIME})
+    for n, text in enumerate(texts):
+        database.add(n, f"f{n}", {"file_sha256": text, "file_sha256_computed_at": TIME})
     done = database.fasthash("run", "--root", str(database.root), "--on-drift", "hold", status=1)
-    (line,) = [line for line in done.stderr.splitlines() if "DRIFT" in line]
-    assert f"was {text} (no hash that can be compared), is {digest}" in line
-    assert "(no hash that can be compared)" in database.fasthash("drift", "show", "1").stdout
-    (found,) = json.loads(database.fasthash("drift", "list", "--json").stdout)
-    assert (found["kind"], found["old_hash"]) == ("unknown", text)
-    assert database.metadata(1)["file_sha256"] == text
+    lines = [line for line in done.stderr.splitlines() if "DRIFT" in line]
+    found = json.loads(database.fasthash("drift", "list", "--json").stdout)
+    assert len(lines) == len(found) == len(texts)
+    for n, (text, digest) in enumerate(zip(texts, digests, strict=True)):
+        (line,) = [line for line in lines if f"row {n}:" in line]
+        assert f"was {text} (no hash that can be compared), is {digest}" in line
+        (drift,) = [drift for drift in found if drift["row_id"] == str(n)]
+        assert (drift["kind"], drift["old_hash"]) == ("unknown", text)
+        shown = database.fasthash("drift", "show", str(drift["drift_id"])).stdout
+        assert "(no hash that can be compared)" in shown
+        assert database.metadata(n)["file_sha256"] == text
     database.fasthash("drift", "accept", "--all", "--root", str(database.root))
-    assert database.metadata(1)["file_sha256"] == digest
-    assert database.scrub()["outcomes"]["confirmed"] == 1
+    assert [database.metadata(n)["file_sha256"] for n in range(len(texts))] == digests
+    assert database.scrub()["outcomes"]["confirmed"] == len(texts)
 
 
 def test_bytes_that_are_no_text_in_a_database_without_an_encoding(
