@@ -6,10 +6,13 @@ import contextlib
 import io
 import os
 import subprocess
+import time
 from typing import Any
 
 from fasthash import child, wire
 from fasthash.errors import PreflightFailed
+
+LOOK_EVERY_S = 0.05
 
 
 class Helper:
@@ -31,24 +34,38 @@ class Helper:
             env=child.environment(os.environ, with_secrets=False),
         )
 
-    def ask(self, question: object, within_s: float) -> list[Any]:
+    def ask(
+        self, question: object, within_s: float, needed: int | None = None, more_s: float = 0.0
+    ) -> list[Any]:
         """Its answers; those that it has in time.
 
         Args:
             question: anything that can be pickled.
-            within_s: the seconds for all of them.
+            within_s: the seconds for all of them, or for those that are needed.
+            needed: so many answers do, and it may die over the others; None for all of them.
+            more_s: the seconds for the others, from when there are those that are needed.
 
         Raises:
             PreflightFailed: it died.
         """
-        try:
-            said, complaint = self._process.communicate(wire.pack(question), within_s)
-        except subprocess.TimeoutExpired as late:
-            return _messages(late.output or b"")
-        if self._process.returncode != 0:
+        until_s, wanted = time.monotonic() + within_s, needed
+        data: bytes | None = wire.pack(question)
+        while True:
+            try:
+                said, complaint = self._process.communicate(data, LOOK_EVERY_S)
+                break
+            except subprocess.TimeoutExpired as late:
+                data = None  # it has the question
+                now_s, answers = time.monotonic(), _messages(late.output or b"")
+                if needed is not None and len(answers) >= needed:
+                    until_s, needed = min(until_s, now_s + more_s), None
+                if now_s >= until_s:
+                    return answers
+        answers = _messages(said)
+        if self._process.returncode != 0 and (wanted is None or len(answers) < wanted):
             last = complaint.decode(errors="replace").strip().splitlines() or ["no reason given"]
             raise PreflightFailed(f"the process that looks at roots and files died: {last[-1]}")
-        return _messages(said)
+        return answers
 
     def __enter__(self) -> Helper:
         return self

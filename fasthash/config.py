@@ -99,6 +99,7 @@ class Settings:
     types: tuple[str, ...] = ()
     limit: int | None = None
     dry_run: bool = False
+    missing_ok: bool = False
     restart: bool = False
     db_timeout_s: float = DEFAULT_DB_TIMEOUT_S
     lease_ttl_s: float = DEFAULT_LEASE_TTL_S

@@ -7,13 +7,14 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fasthash import logs, survey
 from fasthash.commits import Commits
 from fasthash.config import Settings
 from fasthash.controls import Controls
 from fasthash.errors import DatabaseLost, FasthashError, RunLeftOpen, first_error
+from fasthash.evidence import Evidence
 from fasthash.fixity import Part, Returned, Root, Task
 from fasthash.heartbeat import Heartbeat
 from fasthash.leasing import Leasing
@@ -60,6 +61,7 @@ async def run(
     settings: Settings,
     catalog: Catalog,
     roots: Sequence[Root],
+    found: tuple[Evidence, ...],
     progress: Progress,
     controls: Controls,
     metrics: Metrics,
@@ -72,6 +74,7 @@ async def run(
         settings: of the run.
         catalog: its rows.
         roots: where its files are.
+        found: some of them, as they were just now.
         progress: shown to whoever waits.
         controls: from where it may be stopped.
         metrics: told to whoever watches.
@@ -79,7 +82,7 @@ async def run(
     Raises:
         FasthashError: nothing was begun.
     """
-    seat = Seat(settings, catalog, roots)
+    seat = Seat(settings, catalog, roots, found)
     try:
         await survey.tell_history(seat, metrics)
         start = await seat.take()
@@ -157,7 +160,8 @@ class Coordinator:
         except* FasthashError as group:
             error = first_error(group)
         self.heartbeat.tell_metrics()
-        survey.look_for_files(self.heartbeat.others + self.commits.counts, self.seat.roots)
+        if not self.seat.proof.evidence:
+            survey.look_for_files(self.heartbeat.others + self.commits.counts, self.seat.roots)
         return error
 
     async def _drain(self) -> None:
@@ -302,6 +306,7 @@ class Coordinator:
             {ALL_TYPES: self.heartbeat.others + self.commits.counts},
             {},
             catalog=self.seat.catalog.full_name,
+            missing_ok=self.seat.settings.missing_ok,
         )
 
     async def _leave(self, error: FasthashError | None) -> RunSummary:
@@ -318,4 +323,5 @@ class Coordinator:
                 self.heartbeat.rows_expected,
                 ended_early=self.ended_for is not None,
             )
-        return await seat.ledger.call(reports.read_summary, seat.run_id)
+        found = await seat.ledger.call(reports.read_summary, seat.run_id)
+        return replace(found, missing_ok=seat.settings.missing_ok)

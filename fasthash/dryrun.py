@@ -126,6 +126,7 @@ class DryRun:
             dict(self.by_type),
             dict(sorted(self.residual.items())),
             dry_run=True,
+            missing_ok=self.settings.missing_ok,
             catalog=self.catalog.full_name,
         )
         return Finished(summary, self.stopped_by)

@@ -11,6 +11,7 @@ from fasthash.drift import parse_marker
 from fasthash.widths import human_time
 
 DAY_S = 86_400.0
+TO_LIST = "`fasthash residual --known-bad`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,17 @@ def in_words(freshness: dict[str, Any]) -> list[str]:
     """The freshness for a person, from the summary's keys."""
     lines = []
     marked, bad = freshness["rows_marked"], freshness["rows_bad"]
-    but = f", but for {bad:,} known to be bad" if bad else ""
     if freshness["oldest_marker"] is not None:
         age_s = freshness["oldest_age_s"]
         age = f" ({_age(age_s)} ago)" if age_s is not None else ""
-        lines.append(
-            f"each of {marked:,} rows with a hash was verified at "
-            f"{_when(freshness['oldest_marker'])}{age} or later{but}"
-        )
+        since = f"verified at {_when(freshness['oldest_marker'])}{age} or later"
+        good = marked - bad
+        if good:
+            of = f" of {marked:,}" if bad else ""
+            have = "row with a hash was" if marked == 1 else "rows with a hash were"
+            lines.append(f"{good:,}{of} {have} {since}")
+    if bad:
+        lines.append(f"{bad:,} {'row is' if bad == 1 else 'rows are'} known to be bad: {TO_LIST}")
     if freshness["rows_unmarked"]:
         lines.append(f"{freshness['rows_unmarked']:,} rows have no hash yet: `fasthash run`")
     if freshness["verified_by"] is not None and freshness["verified_by"] > freshness["at"]:

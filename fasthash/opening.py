@@ -12,7 +12,7 @@ from fasthash.errors import ConfigError, OtherRunUnfinished
 from fasthash.store import leases, naming, runs
 from fasthash.store.catalog import Catalog
 from fasthash.store.leases import AtWork
-from fasthash.store.runs import OpenRun, RunIdentity
+from fasthash.store.runs import OpenRun, Proof, RunIdentity
 from fasthash.store.session import Connection
 from fasthash.store.transactions import durable_transaction
 
@@ -42,7 +42,9 @@ def open_run(
     restart: bool,
     older_than_s: float = 0.0,
     pid: int = 0,
-) -> Opened | None:
+    proof: Proof = Proof(),  # noqa: B008
+    proven: int | None = None,
+) -> Opened | OpenRun | None:
     """Finds or makes the run, and sits down at it.
 
     Both are one transaction, which waits for the disk: no crash of the server leaves us at work on
@@ -52,9 +54,12 @@ def open_run(
         restart: give an unfinished run up for a new one.
         older_than_s: what the cutoff of a new scrub lies back.
         pid: this process's.
+        proof: kept with a new run.
+        proven: the run whose proof this process's roots have been found to hold.
 
     Returns:
-        None where those who worked on it a moment ago may be dead or connecting again: ask again.
+        The unfinished run where its proof is to be looked for first. None where those who worked
+        on it a moment ago may be dead or connecting again. In both cases: ask again.
 
     Raises:
         OtherRunUnfinished: an unfinished run of the same kind, but of another filter or digest,
@@ -66,7 +71,7 @@ def open_run(
         found = runs.find_open_run(connection, catalog, identity.kind)
         with durable_transaction(connection):
             if found is None:
-                run_id = runs.create_run(connection, catalog, identity, limit, older_than_s)
+                run_id = runs.create_run(connection, catalog, identity, limit, older_than_s, proof)
                 if run_id is None:
                     continue  # another process was quicker: join it
                 return Opened(run_id, "new", _sit_down(connection, run_id, identity, pid))
@@ -80,6 +85,8 @@ def open_run(
                 _give_up(connection, found, at_work)
                 continue
             check_same(found, identity)
+            if found.proof != Proof() and found.run_id != proven:
+                return found
             if not at_work:
                 runs.reopen_run(connection, found.run_id, limit)
             holder_id = _sit_down(connection, found.run_id, identity, pid)

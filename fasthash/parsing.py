@@ -29,6 +29,7 @@ _SECONDS = {
     "mo": 30 * _DAY_S,  # as long each, whatever the calendar says
     "y": 365 * _DAY_S,
 }
+_DURATIONS = "90s, 5min, 12h, 90d, 12w, 3mo or 1y"
 DEFAULT_ADDRESS = "127.0.0.1"
 MOST_PORT = 65_535
 _LISTEN = re.compile(r"\s*(?:(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:\[\]]+)):)?(\d{1,5})\s*", re.ASCII)
@@ -52,14 +53,18 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds from `90`, `90s`, `5min`, `1.5h`, `90d`, `12w`, `6mo` (of 30 days), `1y` (of 365).
+    """Seconds from `90s`, `5min`, `1.5h`, `90d`, `12w`, `6mo` (of 30 days), `1y` (of 365), or 0.
+
+    A number without a unit is refused: `--older-than 90` was meant in days more often than not.
 
     Raises:
         ConfigError: the text is no duration.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise ConfigError(f"{text!r} is no duration: write 90s, 5min, 1.5h or 90d")
+        raise ConfigError(f"{_shortened(text)!r} is no duration: write {_DURATIONS}")
+    if match[2] is None and float(match[1]):
+        raise ConfigError(f"{_shortened(text)!r} has no unit: write {_DURATIONS}")
     seconds = float(match[1]) * _SECONDS[match[2] or "s"]
     if seconds > MOST_SECONDS:
         raise ConfigError(f"{_shortened(text)} is more than a thousand years")

@@ -211,9 +211,7 @@ def main() -> None:
 
 
 def _answer(question: tuple[str, Any, str | None]) -> Iterable[object]:
-    kind, roots, sentinel = question
-    if kind == "find":
-        return find_roots(roots, sentinel)
+    _, roots, sentinel = question
     try:
         return [(missing_root(roots, sentinel),)]
     except ShortageError as short:  # nothing is known: it is asked again

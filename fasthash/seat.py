@@ -13,20 +13,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from fasthash import disks, logs
+from fasthash import asking, disks, evidence, logs, paths, probe
 from fasthash.config import Scrub, Settings
 from fasthash.desk import Desk
 from fasthash.errors import PreflightFailed
+from fasthash.evidence import Evidence
 from fasthash.fixity import Counts, Root
 from fasthash.gate import Gate, HostRate
 from fasthash.hashing import Algorithms
 from fasthash.opening import Opened, open_run
 from fasthash.parsing import marker_text
-from fasthash.store import leases, reports, states
+from fasthash.store import leases, probing, reports, states
 from fasthash.store.applying import Target
 from fasthash.store.catalog import Catalog
 from fasthash.store.due import Due
-from fasthash.store.runs import RunIdentity
+from fasthash.store.runs import OpenRun, Proof, RunIdentity
 from fasthash.store.session import UNHURRIED, Connection, Session
 from fasthash.worker import WorkerSetup
 from fasthash.writer import WriterSetup
@@ -37,6 +38,8 @@ log = logging.getLogger("fasthash")
 CLOSE_S = 0.3
 # Whether somebody who worked on a run is dead is known within `RECONNECT_GRACE_S`.
 ASK_AGAIN_S = 0.1
+# Files that do not answer for so long say nothing of the roots.
+ROOTS_ANSWER_S, FILES_S = 30.0, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +63,17 @@ class Seat:
     statement may take as long as it likes.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, roots: Sequence[Root]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        roots: Sequence[Root],
+        found: tuple[Evidence, ...] = (),
+    ) -> None:
         self.settings = settings
         self.catalog = catalog
         self.roots = tuple(roots)
+        self.proof = Proof(found, settings.root_sentinel)
         self.run_id = 0
         self.holder_id = 0
         self.due = Due()
@@ -115,6 +125,7 @@ class Seat:
         """Opens the run, as soon as it is known whether others work on it."""
         settings = self.settings
         wanted = identity(settings, self.roots, socket.gethostname())
+        proven: int | None = None
         while True:
             opened = await self.ledger.call(
                 open_run,
@@ -124,10 +135,41 @@ class Seat:
                 restart=settings.restart,
                 older_than_s=settings.scrub.older_than_s if settings.scrub else 0.0,
                 pid=os.getpid(),
+                proof=self.proof,
+                proven=proven,
             )
-            if opened is not None:
+            if isinstance(opened, Opened):
                 return opened
-            await asyncio.sleep(ASK_AGAIN_S)
+            if opened is not None:
+                await self._prove(opened)
+                proven = opened.run_id
+            else:
+                await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _prove(self, run: OpenRun) -> None:
+        """Looks whether the roots are those of an unfinished run.
+
+        Raises:
+            PreflightFailed: they are not.
+        """
+        row_ids = [one.row_id for one in run.proof.evidence]
+        rows = await self.ledger.call(probing.these, self.catalog, row_ids)
+        names = tuple(paths.encode(root.path) for root in self.roots)
+        question = probe.Question(names, run.proof.sentinel, rows)
+        faults, looks = await asyncio.to_thread(_look, question)
+        differing = evidence.difference(run.proof.evidence, looks)
+        if not faults and differing is None:
+            return
+        why = faults[0] if faults else ""
+        if differing is not None:
+            why = (
+                f"of {differing.of} files that {run.identity.host} found when it began "
+                f"{differing.differing} are missing or others here ({differing.example})"
+            )
+        raise PreflightFailed(
+            f"the roots are not those of run {run.run_id}: {why}; mount the same files, or give "
+            "the run up for a new one with --restart"
+        )
 
     def _share_rate(self, run: dict[str, Any], how: str) -> None:
         """Meets the others of this run on this host where its rates are kept.
@@ -195,6 +237,14 @@ class Seat:
         until = time.monotonic() + CLOSE_S
         for thread in closing:
             thread.join(max(0.0, until - time.monotonic()))
+
+
+def _look(question: probe.Question) -> tuple[list[str], list[evidence.Look]]:
+    """What is wrong with roots, and what became of looking for the files of rows."""
+    with asking.Helper(probe.MODULE) as helper:
+        found = helper.ask(question, ROOTS_ANSWER_S, needed=len(question.roots), more_s=FILES_S)
+    faults = [one for one in found if isinstance(one, str)]
+    return faults, [one for one in found if isinstance(one, evidence.Look)]
 
 
 def worker_setup(settings: Settings, roots: Sequence[Root]) -> WorkerSetup:

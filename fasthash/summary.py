@@ -38,6 +38,7 @@ class RunSummary:
     open_drifts: int = 0  # of the catalog, of whatever run
     ended_for: str | None = None  # budget, time or window
     freshness: Mapping[str, Any] | None = None
+    missing_ok: bool = False  # missing files are nothing to look at
 
     @property
     def total(self) -> Counts:
@@ -63,10 +64,16 @@ class RunSummary:
 
     @property
     def exit_status(self) -> int:
-        """0: nothing to look at; 1: drift, decisions that wait, failures, hashed files gone."""
+        """0: nothing to look at; 1: drift, decisions that wait, failures, missing or bad files."""
         total = self.total
-        lost = total.no_file if self.kind == "scrub" else 0
+        lost = 0 if self.missing_ok else total.no_file + self._known_bad
         return 1 if total.drifted or total.failed or self.open_drifts or lost else 0
+
+    @property
+    def _known_bad(self) -> int:
+        """Rows of the catalog whose file is bad, also those that this scrub was not for."""
+        freshness = self.freshness or {}
+        return int(freshness.get("rows_bad", 0))
 
     def as_json(self) -> dict[str, Any]:
         """The summary's stable keys."""
@@ -173,7 +180,7 @@ def _notes(summary: RunSummary) -> Iterator[str]:
         yield f"{_rows(total.prechecked)} unchanged by the pre-check, which did not hash them"
     if total.gone:
         yield f"{_rows(total.gone)} deleted meanwhile"
-    if total.scanned and total.no_file == total.scanned:
+    if summary.dry_run and total.scanned and total.no_file == total.scanned:
         yield "not one of the files was found: are the roots right?"
     if summary.residual:
         parts = ", ".join(f"{n:,} {reason}" for reason, n in summary.residual.items())

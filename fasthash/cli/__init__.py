@@ -40,6 +40,7 @@ COMMANDS = {
     "scrub": ("scrub", "Read again what was hashed before, the oldest first."),
     "rate": ("rate", "Change how fast a run reads, while it runs."),
     "status": ("status", "Show what a run is doing."),
+    "runs": ("runs", "List the runs there were, and show one of them."),
     "summary": ("reports", "Show what a run came to."),
     "report": ("report", "Make a page about a run and its catalog."),
     "drift": ("drift", "Look at stored hashes that differed from the file's, and decide."),

@@ -242,6 +242,7 @@ def settings_from(values: dict[str, Any], dsn: str) -> Settings:
         types=tuple(values["types"]),
         limit=values["limit"],
         dry_run=values["dry_run"],
+        missing_ok=values["missing_ok"],
         restart=values["restart"],
         db_timeout_s=values["db_timeout"],
         lease_ttl_s=values["lease_ttl"],

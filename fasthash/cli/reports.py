@@ -12,7 +12,15 @@ import click
 from fasthash.cli import intact, tables
 from fasthash.cli.colour import coloured
 from fasthash.cli.intact import intact_options
-from fasthash.cli.options import Checked, Parsed, database_options, find_dsn, json_option, option
+from fasthash.cli.options import (
+    Checked,
+    Parsed,
+    column_names,
+    database_options,
+    find_dsn,
+    json_option,
+    option,
+)
 from fasthash.config import NO_TYPE
 from fasthash.errors import ConfigError
 from fasthash.fixity import RESIDUAL_REASONS
@@ -21,6 +29,7 @@ from fasthash.parsing import parse_table
 
 if TYPE_CHECKING:
     from fasthash.intact import Copy
+    from fasthash.store.catalog import Catalog
     from fasthash.store.session import Connection, Row
 
 LARGEST_RUN = 2**63 - 1
@@ -90,6 +99,12 @@ def summary_command(run_id: int | None, dsn: str | None, table: str | None, as_j
     type=click.Choice([str(reason) for reason in RESIDUAL_REASONS]),
     help=f"Only rows with this reason: {', '.join(RESIDUAL_REASONS)}.",
 )
+@click.option(
+    "--known-bad",
+    is_flag=True,
+    help="Rows of the catalog that a scrub found missing, unreadable, corrupt or rejected and none "
+    "found good since, whichever run it was.",
+)
 @intact_options
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values on stdout.")
@@ -98,6 +113,7 @@ def residual_command(
     dsn: str | None,
     table: str | None,
     reason: str | None,
+    known_bad: bool,
     as_json: bool,
     as_csv: bool,
     **values: Any,
@@ -120,15 +136,20 @@ def residual_command(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other", click.get_current_context())
-    from fasthash.store import reports  # noqa: PLC0415
+    from fasthash.store import listing, reports  # noqa: PLC0415
 
     with ledger(dsn, "residual") as connection:
         run_id = reports.resolve_run(connection, run_id, table)
-        unlisted = reports.count_unlisted(connection, run_id)
+        copies: dict[str, list[Copy]] = {}
+        unlisted = 0 if known_bad else reports.count_unlisted(connection, run_id)
         if unlisted:
             _warn_of_pruned(run_id, unlisted)
-        copies = {} if as_csv else intact.of_residual(connection, run_id, reason, values)
-        found = reports.iterate_residual(connection, run_id, reason)
+        if known_bad:
+            catalog = _catalog_of(connection, run_id, values)
+            found = listing.iterate_known_bad(connection, catalog, reason)
+        else:
+            copies = {} if as_csv else intact.of_residual(connection, run_id, reason, values)
+            found = reports.iterate_residual(connection, run_id, reason)
         with contextlib.closing(found) as rows, tables.standard_output(exact=as_csv) as out:
             if as_json:
                 tables.write_json_array(out, _with_copies(rows, copies))
@@ -136,9 +157,17 @@ def residual_command(
                 _write_csv(out, rows)
             elif not _write_residual(out, rows) and not unlisted:
                 what = "no verdict" if reason is None else reason
-                print(f"run {run_id}: no row ended with {what}", file=out)
+                none = f"run {run_id}: no row ended with {what}"
+                print("no row is known to be bad" if known_bad else none, file=out)
             if not as_json:
                 _write_copies(out, copies)
+
+
+def _catalog_of(connection: Connection, run_id: int, values: dict[str, Any]) -> Catalog:
+    from fasthash.store import facts, reports  # noqa: PLC0415
+
+    run = reports.read_run(connection, run_id)
+    return facts.find_catalog_of(connection, run, column_names(values))
 
 
 def _with_copies(rows: Iterable[Row], copies: dict[str, list[Copy]]) -> Iterator[Row]:

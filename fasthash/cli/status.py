@@ -59,7 +59,9 @@ def status_command(
     pause_s: float,
     as_json: bool,
 ) -> None:
-    """Show what a run is doing: the latest, or run number RUN.
+    """Show what a run is doing: run number RUN, else one that is under way, else the latest.
+
+    `fasthash runs` lists them all.
 
     Works from any terminal and host, while the run goes on and after it. Each coordinator tells the
     ledger every 5 seconds what its workers are reading.
@@ -82,7 +84,7 @@ def _look(run_id: int | None, dsn: str, table: str | None = None) -> dict[str, A
     from fasthash.store.status import read_status  # noqa: PLC0415
 
     with ledger(dsn, "status") as connection:
-        return read_status(connection, reports.resolve_run(connection, run_id, table))
+        return read_status(connection, reports.live_or_latest(connection, run_id, table))
 
 
 def _watch(status: dict[str, Any], dsn: str, pause_s: float, *, as_json: bool) -> None:

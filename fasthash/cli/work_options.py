@@ -222,6 +222,12 @@ courtesy_options = combine(
 how_options = combine(
     click.option("--dry-run", is_flag=True, help="Hash and report; write nothing."),
     click.option("--restart", is_flag=True, help="Give an unfinished run up and begin a new one."),
+    option(
+        "--missing-ok",
+        is_flag=True,
+        example=True,
+        help="Missing files do not make the exit status 1; begin even if none can be found.",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="No progress, no notes: warnings only."),
     json_option,
     log_options,

@@ -111,6 +111,7 @@ class Facts:
     # still: `row_id`, `artifact_type`, `path`, `verified_at`.
     lost: Mapping[str, str] = field(default_factory=dict)
     copies: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    known_bad: int = 0  # rows of the catalog that earlier runs found bad, and this one has not met
 
     @property
     def catalog_rows(self) -> int:
@@ -150,6 +151,7 @@ class Facts:
                 "rows": self.catalog_rows,
                 "bytes": self.catalog_bytes,
                 "rows_without_size": self.rows_without_size,
+                "rows_known_bad": self.known_bad,
             },
             "sizes": [bucket.as_json() for bucket in self.sizes],
             "ages": [bucket.as_json() for bucket in self.ages],

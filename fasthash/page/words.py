@@ -44,7 +44,7 @@ def verdict(facts: Facts) -> Verdict:
     if total:
         verb = "thing waits" if total == 1 else "things wait"
         sentence = f"{total:,} {verb}: {_listed(parts)}."
-        bad = any(_is_damage(c) for c in facts.drift_counts)
+        bad = facts.known_bad or any(_is_damage(c) for c in facts.drift_counts)
         return Verdict(BAD if bad else WAITS, sentence, (*_verified(facts), *notes))
     if facts.summary.state != "complete":
         return Verdict(OPEN, _so_far(facts), notes)
@@ -74,6 +74,8 @@ def _waiting(facts: Facts) -> Iterator[tuple[str, int]]:
     yield f"{files(total.failed)} that could not be checked", total.failed
     never = never_verified(facts)
     yield f"{files(never)} that {'was' if never == 1 else 'were'} never verified", never
+    known = facts.known_bad
+    yield f"{files(known)} that an earlier scrub found damaged, missing or unreadable", known
 
 
 def never_verified(facts: Facts) -> int:
@@ -89,12 +91,28 @@ def never_verified(facts: Facts) -> int:
 
 
 def no_drift(facts: Facts) -> str:
-    """What can be said of a run without any: it vouches for what it has hashed."""
+    """What can be said of a run without any: it vouches for what it has hashed, for no more."""
     summary = facts.summary
     is_look = facts.run.options.get("missing")
-    if summary.state != "complete" or is_look or summary.total.prechecked or is_revert(facts):
+    if summary.state != "complete" or is_look or is_revert(facts) or not summary.total.confirmed:
         return "None was found."
-    return "Every hash that was there before is the file's."
+    return f"None was found: {files(summary.total.confirmed)} read again had the recorded hash."
+
+
+def part_of_catalog(facts: Facts) -> str:
+    """Which rows alone a run was for, in words; empty where it was for all of them."""
+    options = facts.run.options
+    parts = []
+    if options.get("types"):
+        parts.append(f"type {', '.join(options['types'])}")
+    if options.get("sample"):
+        share, _, seed = str(options["sample"]).partition(" of seed ")
+        parts.append(f"a sample of {100 * float(share):.4g} % of the rows (seed {seed})")
+    if options.get("limit") is not None:
+        parts.append(f"at most {options['limit']:,} rows")
+    if options.get("since"):
+        parts.append(f"rows whose marker is older than {options['since']}")
+    return "; ".join(parts)
 
 
 def is_revert(facts: Facts) -> bool:
@@ -137,6 +155,9 @@ def _so_far(facts: Facts) -> str:
 def _notes(facts: Facts) -> Iterator[str]:
     """What is worth saying beside the verdict."""
     total = facts.summary.total
+    part = part_of_catalog(facts)
+    if part:
+        yield f"This run was for a part of the catalog: {part}."
     written = sum(c.n for c in facts.drift_counts if c.is_of_run and c.resolution == "overwritten")
     if written:
         had = "1 file had" if written == 1 else f"{written:,} files had"
@@ -149,8 +170,6 @@ def _notes(facts: Facts) -> Iterator[str]:
         )
     if total.gone:
         yield f"{total.gone:,} row{'' if total.gone == 1 else 's'} deleted meanwhile."
-    if total.scanned and total.no_file == total.scanned:
-        yield "Not one of the files was found: are the roots right?"
 
 
 def run_facts(facts: Facts) -> list[tuple[str, str]]:

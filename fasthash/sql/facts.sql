@@ -126,6 +126,19 @@ JOIN fasthash.run r ON r.run_id = d.run_id
 WHERE d.run_id = %(run_id)s OR (d.resolution = 'open' AND r.catalog = %(catalog)s)
 GROUP BY 1, 2, 3
 
+-- name: bad_elsewhere
+-- Rows that are known to be bad of which neither list of a run tells.
+SELECT count(*) AS n
+FROM fasthash.bad_row b
+JOIN {catalog} a ON a.{id}::text COLLATE "C" = b.row_id
+WHERE b.catalog_no = %(catalog_no)s AND a.{path} IS NOT NULL
+  AND NOT EXISTS (SELECT FROM fasthash.residual x
+                  WHERE x.run_id = %(run_id)s AND x.row_id = b.row_id)
+  AND NOT EXISTS (SELECT FROM fasthash.drift d JOIN fasthash.run r ON r.run_id = d.run_id
+                  WHERE d.row_id = b.row_id AND r.catalog = %(catalog)s
+                    AND (d.resolution = 'open'
+                         OR (d.run_id = %(run_id)s AND d.resolution = 'rejected')))
+
 -- name: drift_rows
 -- The same drifts with their evidence: those that wait first, the corrupt ones before others.
 SELECT d.drift_id, d.run_id, d.row_id, d.artifact_type, d.path, d.kind, d.old_hash, d.was_lost,

@@ -26,6 +26,29 @@ SELECT r.run_id, r.kind, r.state, r.superseded, r.options, r.started_at, r.finis
 FROM fasthash.run r
 WHERE r.run_id = %(run_id)s
 
+-- name: runs_listed
+-- The latest runs, with what each came to, on which hosts, and what has undone it.
+SELECT r.run_id, r.kind, {shown} AS catalog, r.state, r.superseded, r.started_at, r.finished_at,
+       r.ended_for, r.error, r.options, r.pruned_at, c.rows_scanned, c.rows_updated, c.drift_events,
+       c.rows_skipped_no_file, c.rows_failed, c.bytes_hashed,
+       coalesce((SELECT array_agg(DISTINCT h.host ORDER BY h.host) FROM fasthash.holder h
+                 WHERE h.run_id = r.run_id), ARRAY[r.host]) AS hosts,
+       (SELECT max(u.run_id) FROM fasthash.run u
+        WHERE u.kind = 'revert' AND u.options ->> 'of' = r.run_id::text) AS undone_by
+FROM (SELECT * FROM fasthash.run r
+      WHERE %(catalog)s::text IS NULL OR r.catalog = %(catalog)s
+      ORDER BY r.state = 'running' DESC, r.run_id DESC LIMIT %(most)s) r
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(c.hashed + c.confirmed + c.drifted + c.fresh + c.no_file + c.failed), 0
+                   )::bigint AS rows_scanned,
+           coalesce(sum(c.updated), 0)::bigint AS rows_updated,
+           coalesce(sum(c.drifted), 0)::bigint AS drift_events,
+           coalesce(sum(c.no_file), 0)::bigint AS rows_skipped_no_file,
+           coalesce(sum(c.failed), 0)::bigint AS rows_failed,
+           coalesce(sum(c.bytes_hashed), 0)::bigint AS bytes_hashed
+    FROM fasthash.checkpoint c WHERE c.run_id = r.run_id) c
+ORDER BY r.run_id DESC
+
 -- name: counts_by_type
 -- The counts of a run, a row a type.
 SELECT c.artifact_type,
@@ -53,6 +76,24 @@ SELECT r.row_id, r.artifact_type, r.path, r.reason, r.detail
 FROM fasthash.residual r
 WHERE r.run_id = %(run_id)s AND (%(reason)s::text IS NULL OR r.reason = %(reason)s)
 ORDER BY r.artifact_type NULLS LAST, r.row_id
+
+-- name: known_bad_list
+-- Rows whose file was found to be bad and not good again since, with what the run said that found it.
+SELECT b.row_id, coalesce(x.artifact_type, d.artifact_type) AS artifact_type,
+       coalesce(x.path, d.path) AS path, coalesce(x.reason, d.kind) AS reason,
+       coalesce(x.detail, 'drift ' || d.drift_id || ', ' || d.resolution) AS detail
+FROM fasthash.bad_row b
+LEFT JOIN fasthash.residual x ON x.run_id = b.run_id AND x.row_id = b.row_id
+LEFT JOIN LATERAL (
+    SELECT d.artifact_type, d.path, d.kind, d.drift_id, d.resolution
+    FROM fasthash.drift d
+    WHERE d.run_id = b.run_id AND d.row_id = b.row_id
+    ORDER BY d.drift_id DESC LIMIT 1
+) d ON true
+WHERE b.catalog_no = %(catalog_no)s
+  AND (%(reason)s::text IS NULL OR coalesce(x.reason, d.kind) = %(reason)s)
+  AND EXISTS (SELECT FROM {catalog} a WHERE a.{id} = b.row_id{as_id} AND a.{path} IS NOT NULL)
+ORDER BY artifact_type NULLS LAST, b.row_id
 
 -- name: drift_list
 -- Drifts, of one run or of all.
@@ -151,7 +192,9 @@ GROUP BY h.since ORDER BY h.since
 
 -- name: running
 -- Runs that are not at their end.
-SELECT r.run_id FROM fasthash.run r WHERE r.state = 'running' ORDER BY r.run_id
+SELECT r.run_id FROM fasthash.run r
+WHERE r.state = 'running' AND (%(catalog)s::text IS NULL OR r.catalog = %(catalog)s)
+ORDER BY r.run_id
 
 -- name: rates
 -- The rates that hosts keep, as they reported last.
@@ -165,8 +208,3 @@ ORDER BY h.host
 -- How many ranges are in which state.
 SELECT c.state, count(*) AS n
 FROM fasthash.checkpoint c WHERE c.run_id = %(run_id)s GROUP BY c.state
-
--- name: run_list
--- The last runs.
-SELECT r.run_id, r.kind, r.state, r.catalog, r.started_at, r.finished_at
-FROM fasthash.run r ORDER BY r.run_id DESC LIMIT %(limit)s

@@ -75,13 +75,14 @@ def _gather(connection: Connection, catalog: Catalog, run_id: int, alive: list[i
     shape = _of_catalog(connection, catalog, "shape", {"limits": buckets.age_limits(made_at)})
     sizes, without_size = buckets.sizes((r["digits"], r["n"], int(r["bytes"])) for r in shape)
     counts = connection.execute(query("facts", "drift_counts"), about).fetchall()
+    known_bad = _bad_elsewhere(connection, catalog, about)
     lost = {r["row_id"]: r["digest"] for r in read_lost(connection, catalog, run_id, None)}
     return Facts(
         made_at,
         __version__,
         reports.summarize(connection, run, alive),
         Run(
-            run["options"],
+            {k: v for k, v in run["options"].items() if k != "evidence"},
             run["host"],
             connection.execute(query("facts", "hosts"), about).fetchall(),
             run["error"],
@@ -98,7 +99,15 @@ def _gather(connection: Connection, catalog: Catalog, run_id: int, alive: list[i
         _stream(connection, "residual_rows", about),
         lost,
         _copies(connection, catalog, about, set(lost.values())),
+        known_bad,
     )
+
+
+def _bad_elsewhere(connection: Connection, catalog: Catalog, about: dict[str, Any]) -> int:
+    number = find_catalog_no(connection, catalog, make=False)
+    statement = catalog.query("facts", "bad_elsewhere")
+    row = connection.execute(statement, {**about, "catalog_no": number}).fetchone()
+    return int(row["n"]) if row else 0
 
 
 def _copies(

@@ -111,6 +111,19 @@ def iterate_copies(connection: Connection, catalog: Catalog, digests: Sequence[s
     yield from _stream(connection, catalog, statement, values)
 
 
+def iterate_known_bad(connection: Connection, catalog: Catalog, reason: str | None) -> Rows:
+    """Rows whose file some scrub found bad and none found good since, streamed.
+
+    Args:
+        reason: only those that were found for this.
+    """
+    number = find_catalog_no(connection, catalog, make=False)
+    values = {"catalog_no": number, "reason": reason}
+    yield from _stream(
+        connection, catalog, lambda asked: asked.query("report", "known_bad_list"), values
+    )
+
+
 # So many rows without a verdict are asked about at once.
 LOST_ROWS_AT_MOST = 100_000
 

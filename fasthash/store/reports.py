@@ -43,6 +43,41 @@ def resolve_run(connection: Connection, run_id: int | None, table: str | None) -
     return run_id
 
 
+def read_runs(connection: Connection, table: str | None, most: int) -> list[Row]:
+    """The latest runs, those that are under way first, as `fasthash runs --json` has them.
+
+    Args:
+        table: only those of this catalog; None for all.
+        most: so many at most.
+    """
+    values = {**_catalog(connection, table), "most": most}
+    found = connection.execute(
+        query("report", "runs_listed", shown=naming.shown()), values
+    ).fetchall()
+    for row in found:
+        at_work = leases.read_at_work(connection, row["run_id"]) if _may_be_live(row) else []
+        row["state"] = true_state(connection, row, [holder.holder_id for holder in at_work])
+        row["is_live"] = row["state"] == "running"
+        row["options"].pop("evidence", None)
+    return sorted(found, key=lambda row: (not row["is_live"], -row["run_id"]))
+
+
+def _may_be_live(row: Row) -> bool:
+    return bool(row["state"] == "running")
+
+
+def live_or_latest(connection: Connection, run_id: int | None, table: str | None) -> int:
+    """The run that was asked for; else one that is under way, else the latest.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if run_id is None:
+        live = runs_under_way(connection, table)
+        run_id = max(live) if live else None
+    return resolve_run(connection, run_id, table)
+
+
 def _catalog(connection: Connection, table: str | None) -> dict[str, str | None]:
     return {"catalog": None if table is None else naming.key_of_table(connection, table)}
 
@@ -130,9 +165,9 @@ def read_counts(connection: Connection, run_id: int) -> dict[str | None, Counts]
     return {row.pop("artifact_type"): Counts(**row) for row in rows}
 
 
-def runs_under_way(connection: Connection) -> list[int]:
-    """Runs that somebody works on."""
-    rows = connection.execute(query("report", "running")).fetchall()
+def runs_under_way(connection: Connection, table: str | None = None) -> list[int]:
+    """Runs that somebody works on, of one catalog or of all."""
+    rows = connection.execute(query("report", "running"), _catalog(connection, table)).fetchall()
     return [r["run_id"] for r in rows if leases.live_holders(connection, r["run_id"])]
 
 

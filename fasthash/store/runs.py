@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from fasthash.evidence import Evidence
 from fasthash.store import leases
 from fasthash.store.catalog import Catalog
 from fasthash.store.queries import query
@@ -43,12 +44,31 @@ class RunIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """What roots have to hold to be those of a run: some files, and a name beneath each root."""
+
+    evidence: tuple[Evidence, ...] = ()
+    sentinel: str | None = None
+
+    def as_options(self) -> dict[str, Any]:
+        """As it stands in the ledger."""
+        files = [[e.row_id, e.size_bytes, e.mtime_ns] for e in self.evidence]
+        return {"evidence": files, "root_sentinel": self.sentinel}
+
+
+def _proof(options: dict[str, Any]) -> Proof:
+    files = options.get("evidence") or ()  # earlier versions kept none
+    return Proof(tuple(Evidence(*one) for one in files), options.get("root_sentinel"))
+
+
+@dataclass(frozen=True, slots=True)
 class OpenRun:
     """An unfinished run as the ledger has it."""
 
     run_id: int
     state: str
     identity: RunIdentity
+    proof: Proof = Proof()
 
 
 def find_open_run(connection: Connection, catalog: Catalog, kind: str) -> OpenRun | None:
@@ -69,7 +89,7 @@ def find_open_run(connection: Connection, catalog: Catalog, kind: str) -> OpenRu
         options.get("resolver"),
         row["host"],
     )
-    return OpenRun(row["run_id"], row["state"], identity)
+    return OpenRun(row["run_id"], row["state"], identity, _proof(options))
 
 
 def create_run(
@@ -78,6 +98,7 @@ def create_run(
     identity: RunIdentity,
     limit: int | None,
     older_than_s: float = 0.0,
+    proof: Proof = Proof(),
 ) -> int | None:
     """A new run; None where another process was quicker.
 
@@ -87,8 +108,9 @@ def create_run(
 
     Args:
         older_than_s: what a scrub's cutoff lies back.
+        proof: what the roots of others that join it have to hold.
     """
-    options = identity.as_options(limit)
+    options = identity.as_options(limit) | proof.as_options()
     key = {"catalog": catalog.key, "types": Jsonb(options["types"])}
     before = connection.execute(query("lease", "whole_run_before"), key).fetchone()
     only_unmet = identity.kind == "backfill" and (

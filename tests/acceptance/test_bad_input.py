@@ -168,7 +168,7 @@ def test_resolvers(small: Database) -> None:
     small.add(2, "store:n")
     small.add(3, "ftp:n")
     root = str(small.root)
-    summary = small.run("--resolver", "site_resolvers:prefixed")
+    summary = small.run("--resolver", "site_resolvers:prefixed", status=1)
     assert summary["outcomes"]["hashed"] == 1
     assert summary["outcomes"]["no_file"] == 2
     assert small.metadata(2)["file_size_bytes"] == 5

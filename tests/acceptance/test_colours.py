@@ -142,7 +142,7 @@ def test_json_log_lines_and_errors(drifted: Database) -> None:
 
 def test_lists_have_a_bold_heading(drifted: Database) -> None:
     drifted.add(2, "none")
-    drifted.run()
+    drifted.run(status=1)
     screen = Screen()
     screen.show(drifted.command("residual"), environment(drifted, COLUMNS="60"), "stdout")
     first, *rest = screen.text.splitlines()

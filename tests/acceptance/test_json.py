@@ -68,6 +68,7 @@ def test_what_a_catalog_is_asked(drifted: Database, tmp_path: Path) -> None:
         assert nested
         for each in nested:
             assert all(f"`{name}`" in DOCS for name in each), key
+    check("runs", ask("runs", "--json").stdout)
     check("drift list", ask("drift", "list", "--json").stdout)
     shown = json.loads(ask("drift", "show", "1", "--json").stdout)
     assert set(shown) == KEYS["drift list"] | KEYS["drift show"]

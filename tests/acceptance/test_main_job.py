@@ -185,7 +185,7 @@ def check_drift(database: Database, corpus: Corpus, stderr: str) -> None:
 def check_second_run(database: Database, user: Database) -> None:
     """A second run writes nothing: not one catalog row has a new version."""
     versions = database.sql("SELECT id, xmin::text FROM artifacts ORDER BY id")
-    done = user.fasthash("run", "--json", "--root", "/", status=0)
+    done = user.fasthash("run", "--json", "--root", "/", status=1)
     summary = json.loads(done.stdout)
     assert summary["rows_updated"] == 0
     assert summary["run_id"] == 2

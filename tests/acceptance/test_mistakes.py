@@ -28,11 +28,14 @@ def test_a_wrong_root_is_said(database: Database, tmp_path: Path) -> None:
     database.make_table()
     database.add(1, "a")
     database.add(2, "b")
-    done = database.fasthash("run", "--root", str(database.root))
-    assert f"not one of 2 files was found beneath {database.root}" in done.stderr
-    assert "not one of the files was found: are the roots right?" in done.stdout
+    root = str(database.root)
+    for options in (["--dry-run"], ["--missing-ok"]):
+        done = database.fasthash("run", "--root", root, *options, status=None)
+        said = f"not one of 2 files was found beneath {root}"
+        assert (said in done.stderr) == (options == ["--missing-ok"])
+        assert ("not one of the files was found" in done.stdout) == (options == ["--dry-run"])
     (database.root / "a").write_text("a")
-    done = database.fasthash("run", "--root", str(database.root))
+    done = database.fasthash("run", "--root", root, status=1)
     assert "not one" not in done.stdout + done.stderr
 
 
@@ -40,6 +43,7 @@ def test_a_run_goes_on_only_where_it_began(database: Database, tmp_path: Path) -
     interrupted(database)
     other = tmp_path / "other"
     other.mkdir()
+    (other / "f0").write_text("0")
     done = database.fasthash("run", "--root", str(other), status=2)
     assert done.stderr == (
         f"fasthash: run 1 (backfill; all types; sha256; files in {database.root}) is unfinished: "

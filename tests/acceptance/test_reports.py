@@ -476,7 +476,7 @@ def test_summary_fits_the_screen(database: Database) -> None:
         (database.root / str(n)).write_text("x")
         database.add(n, str(n), artifact_type=name)
         database.add(10 + n, "missing", artifact_type=name)
-    database.run()
+    database.run("--missing-ok")
     for columns in (80, 60, 40):
         shown = screen(database, "summary", columns=columns)
         assert not CONTROLS & set(shown)

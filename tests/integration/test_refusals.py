@@ -63,7 +63,7 @@ def test_a_row_s_own_error_is_its_own_whatever_it_says(database: Database) -> No
     for n, state in enumerate(STATES):
         database.sql("UPDATE artifacts SET content_hash = %s WHERE id = %s", state, 3 * n)
     raises(database, "NEW.content_hash IS NOT NULL")
-    summary = database.run("--db-timeout", "20", status=1)
+    summary = database.run("--db-timeout", "20s", status=1)
     assert summary["state"] == "complete"
     refused = {3 * n for n in range(len(STATES))}
     assert hashed(database) == set(range(60)) - refused
@@ -78,7 +78,7 @@ def test_a_refusal_of_all_is_not_one_of_each(
 ) -> None:
     fill(database, 300)
     raises(database, "true", state)
-    done = database.fasthash("run", "--root", str(database.root), "--db-timeout", "1", status=3)
+    done = database.fasthash("run", "--root", str(database.root), "--db-timeout", "1s", status=3)
     last = done.stderr.splitlines()[-1]
     assert "no, says the site" in last
     assert "ask the site" in last
@@ -117,7 +117,7 @@ def test_what_is_taken_away_in_the_middle(
     """When the first batch is committed, which holds not all rows; the next is refused whole."""
     found = request.getfixturevalue(server)
     database: Database = found() if server == "make_database" else found
-    fill(database, 2_100)
+    fill(database, 3_200)  # more than any batch can hold
     role = f"role_{psycopg.conninfo.conninfo_to_dict(database.dsn)['dbname']}"
     database.sql(f"CREATE ROLE {role} LOGIN")
     try:

@@ -271,12 +271,12 @@ def live(database: Database, layout: Layout) -> None:
 
 def judge(database: Database, model: Model) -> None:
     """As the role that fasthash has."""
-    model.check(database.run("--restart", "--range-rows", "5", status=None))
-    again = database.run("--restart", status=None)
+    model.check(database.run("--restart", "--range-rows", "5", "--missing-ok", status=None))
+    again = database.run("--restart", "--missing-ok", status=None)
     assert again["rows_updated"] == 0
     assert again["outcomes"]["failed"] == model.outcomes["failed"] - model.not_again
     assert again["outcomes"]["no_file"] == model.outcomes["no_file"]
-    scrubbed = database.scrub("--restart", status=None)
+    scrubbed = database.scrub("--restart", "--missing-ok", status=None)
     confirmed = scrubbed["outcomes"]["confirmed"]
     fresh = model.outcomes["fresh"]
     assert len(model.written) <= confirmed <= len(model.written) + fresh

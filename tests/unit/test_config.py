@@ -58,7 +58,7 @@ def test_plain_bytes_are_exact(n: int) -> None:
 @given(
     st.integers(0, 10**5),
     st.sampled_from(
-        [("ms", 0.001), ("s", 1), ("sec", 1), ("", 1), ("m", 60), ("min", 60), ("h", 3600),
+        [("ms", 0.001), ("s", 1), ("sec", 1), ("m", 60), ("min", 60), ("h", 3600),
          ("d", 86400)]
     ),
 )  # fmt: skip
@@ -95,10 +95,12 @@ def test_long_durations(n: int) -> None:
         "1:30",
         "1h30m",
         "5 parsecs",
+        "90",
+        "0.5",
     ],
 )
 def test_bad_durations(text: str) -> None:
-    with pytest.raises(ConfigError, match="no duration"):
+    with pytest.raises(ConfigError, match=r"no duration|no unit"):
         parsing.parse_duration(text)
 
 
@@ -106,7 +108,7 @@ def test_bad_durations(text: str) -> None:
     ("parse", "good", "bad"),
     [
         (parsing.parse_chunk_size, ["4KiB", "4096", "64MiB"], ["4095", "4kB", "64.1MiB", "0"]),
-        (parsing.parse_lease_ttl, ["1s", "1000ms", "60", "2min"], ["999ms", "0.9", "0"]),
+        (parsing.parse_lease_ttl, ["1s", "1000ms", "2min"], ["999ms", "60", "0"]),
     ],
 )
 def test_bounds(parse, good: list[str], bad: list[str]) -> None:  # type: ignore[no-untyped-def]
@@ -336,7 +338,7 @@ def test_a_mistake_is_one_line_with_file_line_and_key(file: Path, text: str, say
     ("text", "value"),
     [
         ("chunk_size = 262144", "262144"),
-        ("db_timeout = 90", "90"),
+        ("db_timeout = 0", "0"),
         ("sample = 0.5", "0.5"),
         ("since = 2026-01-31", "2026-01-31"),
         ("since = 2026-01-31T02:00:00Z", "2026-01-31T02:00:00+00:00"),

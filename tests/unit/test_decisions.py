@@ -176,7 +176,9 @@ def test_bad_sizes(text: str) -> None:
         parsing.parse_size(text)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("5min", 300), ("1.5h", 5400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5min", 300), ("1.5h", 5400), ("0", 0)]
+)
 def test_durations(text: str, seconds: float) -> None:
     assert parsing.parse_duration(text) == seconds
 

@@ -85,9 +85,17 @@ def test_the_exit_status_is_1_only_for_drift_and_failures(
     assert summary(by_type).exit_status == int(bad)
 
 
-def test_missing_and_deleted_rows_are_nothing_to_look_at() -> None:
+def test_deleted_rows_are_nothing_to_look_at_and_missing_files_are() -> None:
+    assert summary({"a": Counts(hashed=1, confirmed=1, fresh=1, gone=3)}).exit_status == 0
     one = summary({"a": Counts(hashed=1, confirmed=1, fresh=1, no_file=5, gone=3)})
-    assert one.exit_status == 0
+    assert one.exit_status == 1
+    assert dataclasses.replace(one, missing_ok=True).exit_status == 0
+
+
+def test_what_a_scrub_did_not_meet_may_be_bad() -> None:
+    known = dataclasses.replace(summary({"a": Counts(confirmed=1)}), freshness={"rows_bad": 1})
+    assert known.exit_status == 1
+    assert dataclasses.replace(known, freshness={"rows_bad": 0}).exit_status == 0
 
 
 @given(st.dictionaries(types, counts, max_size=5), st.booleans())
