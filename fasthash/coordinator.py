@@ -123,7 +123,7 @@ class Coordinator:
             seat.host_rate,
         )
         self.heartbeat.pool = self.pool
-        self.leasing = Leasing(seat, self.supply, self.commits, self.manners)
+        self.leasing = Leasing(seat, self.supply, self.commits, self.manners, self._end)
         self.stopped_by: int | None = None
         self.ended_for: str | None = None
         self._left_in: str | None = None  # the run's state in the ledger when we had left it

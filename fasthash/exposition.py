@@ -36,6 +36,7 @@ class How(StrEnum):
     BUDGET = "budget"
     TIME = "time"
     WINDOW = "window"
+    LIMIT = "limit"
     SIGNAL = "signal"
     FAILED = "failed"
     NOT_BEGUN = "not_begun"

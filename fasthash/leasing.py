@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from fasthash import logs
@@ -30,10 +30,22 @@ def batched(ranges: Sequence[LeasedRange], most: int) -> Iterator[Sequence[Lease
 
 
 class Leasing:
-    """Keeps a supply filled from the checkpoint table."""
+    """Keeps a supply filled from the checkpoint table.
 
-    def __init__(self, seat: Seat, supply: Supply, commits: Commits, manners: Manners) -> None:
+    Args:
+        end: told why, ends this process's part in the run by plan.
+    """
+
+    def __init__(
+        self,
+        seat: Seat,
+        supply: Supply,
+        commits: Commits,
+        manners: Manners,
+        end: Callable[[str], None],
+    ) -> None:
         self.seat = seat
+        self._end = end
         self.manners = manners
         self.supply = supply
         self.commits = commits
@@ -61,6 +73,9 @@ class Leasing:
             idle = supply.running_out and not supply.holdings and supply.held is None
             if idle and await seat.ledger.call(runs.is_complete, seat.run_id):
                 supply.close()
+                return
+            if idle and await seat.ledger.call(planning.is_paused, seat.run_id):
+                self._end("limit")
                 return
             await supply.change(POLL_S)
 

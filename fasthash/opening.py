@@ -19,7 +19,7 @@ from fasthash.store.transactions import durable_transaction
 log = logging.getLogger("fasthash")
 
 LIMIT_NOTES = {
-    "resumed": "--limit counts what is planned from now on: ranges planned before come on top",
+    "resumed": "--limit does not cover rows that were already scheduled",
     "joined": "--limit changes nothing about a run that others work on",
 }
 

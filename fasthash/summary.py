@@ -18,6 +18,7 @@ ENDINGS = {
     "budget": "the budget is spent",
     "time": "the time is over",
     "window": "the window is closed",
+    "limit": "the row limit is reached",
 }
 
 
@@ -36,7 +37,7 @@ class RunSummary:
     dry_run: bool = False
     catalog: str | None = None
     open_drifts: int = 0  # of the catalog, of whatever run
-    ended_for: str | None = None  # budget, time or window
+    ended_for: str | None = None  # budget, time, window or limit
     freshness: Mapping[str, Any] | None = None
     missing_ok: bool = False  # missing files are nothing to look at
 

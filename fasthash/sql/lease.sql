@@ -22,10 +22,13 @@ ON CONFLICT DO NOTHING
 RETURNING run_id
 
 -- name: reopen_run
--- An interrupted run goes on; its row limit is the new invocation's.
+-- An interrupted run goes on. A limit of its own is the new invocation's from now on; a run that was
+-- for all rows is for them still, and pauses where the new invocation's limit is reached.
 UPDATE fasthash.run
 SET state = 'running', finished_at = NULL, error = NULL, ended_for = NULL,
-    options = options || jsonb_build_object('limit', rows_planned + %(limit)s::bigint)
+    options = options || jsonb_build_object(
+        CASE WHEN options ->> 'limit' IS NULL THEN 'pause_at' ELSE 'limit' END,
+        rows_planned + %(limit)s::bigint)
 WHERE run_id = %(run_id)s AND state <> 'complete'
 
 -- name: supersede_run
@@ -100,14 +103,16 @@ SELECT set_config('enable_nestloop', 'off', true)
 -- name: read_plan
 -- The planning state.
 SELECT r.state, r.pass_no, r.plan_types, r.plan_type_no, r.plan_after_id, r.plan_done,
-       r.next_range_no, r.rows_planned, r.plan_after_marker, (r.options ->> 'limit')::bigint AS row_limit
+       r.next_range_no, r.rows_planned, r.plan_after_marker, r.options ->> 'limit' IS NULL AS may_pause,
+       coalesce(r.options ->> 'limit', r.options ->> 'pause_at')::bigint AS row_limit
 FROM fasthash.run r
 WHERE r.run_id = %(run_id)s
 
 -- name: lock_plan
 -- The same, locked.
 SELECT r.state, r.pass_no, r.plan_types, r.plan_type_no, r.plan_after_id, r.plan_done,
-       r.next_range_no, r.rows_planned, r.plan_after_marker, (r.options ->> 'limit')::bigint AS row_limit
+       r.next_range_no, r.rows_planned, r.plan_after_marker, r.options ->> 'limit' IS NULL AS may_pause,
+       coalesce(r.options ->> 'limit', r.options ->> 'pause_at')::bigint AS row_limit
 FROM fasthash.run r
 WHERE r.run_id = %(run_id)s
 FOR UPDATE

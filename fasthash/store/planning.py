@@ -81,6 +81,12 @@ def _left(plan: Row, most: int) -> int:
     return most if limit is None else max(0, min(most, limit - plan["rows_planned"]))
 
 
+def is_paused(connection: Connection, run_id: int) -> bool:
+    """Whether no more rows are planned for now, for an invocation's limit is reached."""
+    plan = connection.execute(query("lease", "read_plan"), {"run_id": run_id}).fetchone() or {}
+    return _goes_on(plan) and plan["may_pause"] and not _left(plan, 1)
+
+
 Cut = tuple[str | None, str | None, list[str]]  # type, after id, rows
 
 
@@ -100,8 +106,7 @@ class _Step:
         plan = self.plan
         wanted = _left(plan, max(SWEEP_ROWS, GROWTH * plan["rows_planned"]))
         if not wanted:
-            plan["plan_done"] = True
-            return False
+            return self._stop()
         ranges, count = plan_scrub(
             self.connection, self.catalog, self.rows, self.types, self.range_rows, wanted, plan
         )
@@ -110,6 +115,11 @@ class _Step:
         if count < wanted:
             plan["pass_no"], plan["plan_after_marker"], plan["plan_after_id"] = 1, None, None
         return ranges > 0
+
+    def _stop(self) -> bool:
+        """The limit is reached: the end of a run that was begun with it, a pause of another."""
+        self.plan["plan_done"] = not self.plan["may_pause"]
+        return False
 
     def without_id(self) -> None:
         """Counts rows that have no id, once a run."""
@@ -128,8 +138,7 @@ class _Step:
         if plan["row_limit"] is not None:
             ranges = 1
         if not rows:
-            plan["plan_done"] = True
-            return False
+            return self._stop()
         while len(found) < ranges and plan["plan_type_no"] <= len(plan["plan_types"]):
             artifact_type = plan["plan_types"][plan["plan_type_no"] - 1]
             after_id = plan["plan_after_id"]
@@ -158,11 +167,13 @@ class _Step:
         if left is None or left["n"] > 0:
             return False
         most = _left(plan, SWEEP_ROWS)
-        unmet = read_unmet(connection, self.catalog, self.rows, self.types, most) if most else []
+        if not most:
+            return self._stop()
+        unmet = read_unmet(connection, self.catalog, self.rows, self.types, most)
         met: set[str] = set()
         if unmet and not self.rows.is_scrub and plan["next_range_no"] > 1:
             met = counted_before(connection, self.rows, [row_id for _, row_id in unmet])
-        pass_no, full_pass = plan["pass_no"], len(unmet) == SWEEP_ROWS
+        pass_no, full_pass = plan["pass_no"], len(unmet) == most
         self._add_lists(pass_no, cut_unmet(unmet, self.range_rows), met)
         plan["plan_done"] = not unmet or (pass_no >= SWEEPS_AT_MOST and not full_pass)
         if not full_pass:

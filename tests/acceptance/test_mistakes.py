@@ -62,7 +62,7 @@ def test_a_limit_on_a_run_that_goes_on_is_explained(database: Database) -> None:
     database.environment["SLOW_S"] = "0"
     arguments = ("run", "--root", str(database.root), "--resolver", "site_resolvers:slow")
     done = database.fasthash(*arguments, "--limit", "20")
-    assert "--limit counts what is planned from now on" in done.stderr
+    assert "--limit does not cover rows that were already scheduled" in done.stderr
 
 
 def test_reports_are_of_the_table_that_is_configured(database: Database) -> None:

@@ -170,6 +170,27 @@ def test_limit_takes_some_and_then_others(corpus: Database) -> None:
     expect_all(corpus)
 
 
+def test_a_limit_completes_no_run_that_was_begun_without(database: Database) -> None:
+    """It pauses there; the rows beyond are still the run's."""
+    rows = 3_000
+    database.make_table()
+    (database.root / "f").write_text("content")
+    database.sql("INSERT INTO artifacts SELECT n, 't', 'f' FROM generate_series(1, %s) n", rows)
+    options = ("--range-rows", "5", "--workers", "1")
+    first = database.run("--budget", "70", *options)
+    assert (first["state"], first["ended_for"]) == ("interrupted", "budget")
+    before = first["rows_scanned"]
+    for _ in range(3):
+        paused = database.run("--limit", "100", *options)
+        assert (paused["state"], paused["ended_for"]) == ("interrupted", "limit")
+        assert paused["run_id"] == first["run_id"]
+        assert before + 100 <= paused["rows_scanned"] < rows
+        before = paused["rows_scanned"]
+    last = database.run(*options)
+    assert (last["run_id"], last["state"]) == (first["run_id"], "complete")
+    assert last["rows_scanned"] == rows
+
+
 def test_dry_run_writes_nothing(corpus: Database) -> None:
     corpus.sql('UPDATE artifacts SET metadata = metadata || \'{"file_sha256": "00"}\' WHERE id = 1')
     before = corpus.sql("SELECT id, xmin::text, metadata FROM artifacts ORDER BY id")
