@@ -23,7 +23,6 @@ from fasthash.metrics import Metrics
 from fasthash.opening import announce
 from fasthash.pool import Pool
 from fasthash.progress import Progress
-from fasthash.rates import note_rates
 from fasthash.seat import Seat, Start
 from fasthash.store import reports, runs
 from fasthash.store.catalog import Catalog
@@ -219,7 +218,7 @@ class Coordinator:
         """Reads at these rates from now on; 0 is for none, None for what it is."""
         if self.seat.host_rate is not None:
             self.seat.host_rate.set_rates(bytes_per_s, files_per_s)
-            note_rates(*self.seat.host_rate.rates)
+            self.heartbeat.tell_rates()
 
     def stop(self, number: int) -> None:
         """For a signal. Once: no new units, what is in hand is flushed. Twice: at once."""

@@ -196,7 +196,7 @@ class DryRun:
             counts += counted(outcome, result, overwrite=self.settings.drift_policy == "overwrite")
             if outcome == Outcome.DRIFTED:
                 log.warning(
-                    "DRIFT row %s: file_sha256 is stored as %s, would become %s; path %s",
+                    "DRIFT row %s: file_sha256 is %s, the file has %s; path %s",
                     task.row_id,
                     task.stored_sha256,
                     (result.sha256 or b"").hex(),

@@ -56,6 +56,9 @@ class Heartbeat:
         self._missing_root: Hold | None = None
         self._drifted = -1  # of which the metrics know
         self._stuck: str | None = None
+        self._rates = seat.host_rate.rates if seat.host_rate is not None else (0.0, 0.0)
+        if start.how == "joined" and any(self._rates):
+            note_rates(*self._rates)  # they may be another one's
 
     async def beat(self) -> None:
         """Renews and reports until cancelled."""
@@ -75,6 +78,7 @@ class Heartbeat:
                     looking.result()  # what went wrong with it ends the run
                 looking = asyncio.create_task(self._look_for_root())
             await self._look_at_run()
+            self.tell_rates()
             await asyncio.sleep(min(SEEN_EVERY_S, self._clock.renew_every_s / 4))
 
     @property
@@ -140,8 +144,16 @@ class Heartbeat:
         """Does what `fasthash rate` wants, where that is new."""
         if orders != self._orders and "rates" in orders and self.seat.host_rate is not None:
             self.seat.host_rate.set_rates(*orders["rates"])
-            note_rates(*self.seat.host_rate.rates)
         self._orders = orders
+
+    def tell_rates(self) -> None:
+        """Says so where the rates are others than before, whoever has changed them.
+
+        They hold for all of this run on this host: one that joins it with a rate slows the others.
+        """
+        if self.seat.host_rate is not None and self._rates != self.seat.host_rate.rates:
+            self._rates = self.seat.host_rate.rates
+            note_rates(*self._rates)
 
     async def report(self) -> None:
         """Stores how far this process is, and learns how far the others are."""

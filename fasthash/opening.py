@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from dataclasses import dataclass
 
 from fasthash import logs
@@ -157,23 +156,13 @@ def check_same(found: OpenRun, wanted: RunIdentity) -> None:
             )
         return
     what = [theirs.kind, ", ".join(theirs.types) or "all types", theirs.algorithm]
-    words = ["fasthash", "run" if theirs.kind == "backfill" else theirs.kind]
-    words += [word for name in theirs.types for word in ("--type", shlex.quote(name))]
-    if theirs.algorithm != "sha256":
-        words += ["--algorithm", theirs.algorithm]
-    if theirs.since is not None:
-        words += ["--since", theirs.since]
     if theirs.sample is not None:
         what.append(f"sample {theirs.sample}")
-        share, _, seed = theirs.sample.partition(" of seed ")
-        words += ["--sample", share, "--seed", shlex.quote(seed)]
     if theirs.missing:
         what.append("only missing files")
-        words.append("--missing")
     if not files:
         what.append(f"files in {', '.join(theirs.roots)}")
-        words += [word for root in theirs.roots for word in ("--root", shlex.quote(root))]
-    command = " ".join(words)
+    command = runs.command_of(theirs, with_roots=not files)
     raise OtherRunUnfinished(
         f"run {found.run_id} ({'; '.join(what)}) is unfinished: "
         f"go on with it by `{command}`, or give it up for this one with --restart",

@@ -11,9 +11,9 @@ log = logging.getLogger("fasthash")
 
 
 def note_rates(bytes_per_s: float, files_per_s: float) -> None:
-    """Says that the rates were changed; 0 is for no limit."""
+    """Says which rates all coordinators of a run on this host keep; 0 is for no limit."""
     log.info(
-        "the rate is %s now",
+        "the rate is %s now, for the whole run on this host",
         describe_rates(bytes_per_s, files_per_s),
         extra=logs.event("rate", bytes_per_s=bytes_per_s, files_per_s=files_per_s),
     )

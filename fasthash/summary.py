@@ -40,6 +40,7 @@ class RunSummary:
     ended_for: str | None = None  # budget, time, window or limit
     freshness: Mapping[str, Any] | None = None
     missing_ok: bool = False  # missing files are nothing to look at
+    goes_on_by: str = ""  # the command line, where the run is unfinished
 
     @property
     def total(self) -> Counts:
@@ -188,7 +189,7 @@ def _notes(summary: RunSummary) -> Iterator[str]:
         yield f"no verdict: {parts}"
     if summary.unlisted:
         yield (f"no verdict: {_rows(summary.unlisted)} whose list was dropped by `fasthash prune`")
-    command = "scrub" if summary.kind == "scrub" else "run"
+    command = f"fasthash {'scrub' if summary.kind == 'scrub' else 'run'}"
     if summary.open_drifts:
         yield (
             f"{summary.open_drifts:,} drift{'' if summary.open_drifts == 1 else 's'} to be decided "
@@ -198,7 +199,7 @@ def _notes(summary: RunSummary) -> Iterator[str]:
         yield from freshness.in_words(dict(summary.freshness))
     if summary.state in ("interrupted", "failed") and not summary.dry_run:
         why = f"ended, {ENDINGS[summary.ended_for]}; " if summary.ended_for in ENDINGS else ""
-        yield f"{why}`fasthash {command}` goes on from here"
+        yield f"{why}`{summary.goes_on_by or command}` goes on from here"
 
 
 def _rows(n: int) -> str:

@@ -185,15 +185,15 @@ def _wrapped(text: str, indent: str, columns: int) -> list[str]:
 
 
 def _what_next(status: dict[str, Any]) -> list[str]:
-    run_id, state, kind = status["run_id"], status["state"], status["kind"]
+    """Commands, each in one line however long: to be copied."""
+    run_id, state = status["run_id"], status["state"]
     lines = []
     if status["superseded"]:
         lines.append("given up: `fasthash run --restart` began another run")
     elif state in ("interrupted", "failed"):
-        command = "run" if kind == "backfill" else kind
-        lines.append(f"`fasthash {command}` goes on from here")
+        lines.append(f"`{status['goes_on_by']}` goes on from here")
     if status["drift_events"]:
         lines.append(f"`fasthash drift list --run {run_id}` shows the drift")
     if status["rows_skipped_no_file"] or status["rows_failed"]:
         lines.append(f"`fasthash residual {run_id}` lists the rows without a verdict")
-    return ["", *(f"  {line}" for line in lines)] if lines else []
+    return ["", *(f"  {printable(line)}" for line in lines)] if lines else []

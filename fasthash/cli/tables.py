@@ -173,9 +173,9 @@ def write_json_array(out: TextIO, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def harmless(summary: RunSummary) -> RunSummary:
-    """The summary with type names that cannot drive a terminal."""
+    """The summary with names that cannot drive a terminal."""
     by_type: dict[str | None, Counts] = {}
     for name, counts in summary.by_type.items():
         shown = None if name is None else printable(name)
         by_type[shown] = by_type.get(shown, Counts()) + counts
-    return replace(summary, by_type=by_type)
+    return replace(summary, by_type=by_type, goes_on_by=printable(summary.goes_on_by))

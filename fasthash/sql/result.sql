@@ -402,6 +402,7 @@ cured AS (
 healed AS (
     UPDATE fasthash.drift d
     SET resolution = 'superseded', resolved_at = clock_timestamp(),
+        resolved_by = 'run ' || %(run_id)s,
         comment = 'the file has the stored hash again'
     FROM cured b, fasthash.run r, fasthash.catalog c
     WHERE d.row_id = b.row_id AND d.resolution = 'open'
@@ -463,7 +464,8 @@ written AS (
 -- nobody else adds a drift of it now.
 WITH before AS (
     UPDATE fasthash.drift d
-    SET resolution = 'superseded', resolved_at = clock_timestamp()
+    SET resolution = 'superseded', resolved_at = clock_timestamp(),
+        resolved_by = 'run ' || %(run_id)s
     FROM fasthash.run r, fasthash.run ours
     WHERE d.row_id = %(row_id)s AND d.resolution = 'open' AND r.run_id = d.run_id
       AND ours.run_id = %(run_id)s AND r.catalog = ours.catalog

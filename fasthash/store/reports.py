@@ -11,7 +11,7 @@ import psycopg
 
 from fasthash.errors import ConfigError, PreflightFailed
 from fasthash.fixity import Counts
-from fasthash.store import leases, naming
+from fasthash.store import leases, naming, runs
 from fasthash.store.connection import streamed
 from fasthash.store.queries import query
 from fasthash.store.session import Connection, Row
@@ -118,7 +118,19 @@ def summarize(connection: Connection, run: Row, alive: list[int]) -> RunSummary:
         open_drifts=open_drifts(connection, run["catalog"]),
         ended_for=run["ended_for"],
         freshness=run["freshness"],
+        goes_on_by=goes_on_by(run),
     )
+
+
+def goes_on_by(run: Row) -> str:
+    """The command line by which an unfinished run goes on.
+
+    Args:
+        run: from `read_run`.
+    """
+    if run["kind"] == "revert":
+        return f"fasthash revert {run['options'].get('of')}"
+    return runs.command_of(runs.identity_of(run["kind"], run["options"], run["host"]))
 
 
 def count_drifts(connection: Connection, run_id: int) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,15 +72,10 @@ class OpenRun:
     proof: Proof = Proof()
 
 
-def find_open_run(connection: Connection, catalog: Catalog, kind: str) -> OpenRun | None:
-    """The unfinished run of a kind of this catalog, if there is one."""
-    key = {"catalog": catalog.key, "kind": kind}
-    row = connection.execute(query("lease", "open_run_of"), key).fetchone()
-    if row is None:
-        return None
-    options = row["options"]  # older versions wrote fewer of them
-    identity = RunIdentity(
-        row["kind"],
+def identity_of(kind: str, options: dict[str, Any], host: str) -> RunIdentity:
+    """The identity of a run, of its kind, options and host as they stand in the ledger."""
+    return RunIdentity(  # earlier versions wrote fewer options
+        kind,
         tuple(options.get("types") or ()),
         options.get("algorithm") or "sha256",
         options.get("since"),
@@ -87,9 +83,38 @@ def find_open_run(connection: Connection, catalog: Catalog, kind: str) -> OpenRu
         bool(options.get("missing")),
         tuple(options.get("roots") or ()),
         options.get("resolver"),
-        row["host"],
+        host,
     )
-    return OpenRun(row["run_id"], row["state"], identity, _proof(options))
+
+
+def command_of(run: RunIdentity, *, with_roots: bool = True) -> str:
+    """The command line that goes on with an unfinished run."""
+    words = ["fasthash", "run" if run.kind == "backfill" else run.kind]
+    words += [word for name in run.types for word in ("--type", shlex.quote(name))]
+    if run.algorithm != "sha256":
+        words += ["--algorithm", run.algorithm]
+    if run.since is not None:
+        words += ["--since", run.since]
+    if run.sample is not None:
+        share, _, seed = run.sample.partition(" of seed ")
+        words += ["--sample", share, "--seed", shlex.quote(seed)]
+    if run.missing:
+        words.append("--missing")
+    if with_roots:
+        words += [word for root in run.roots for word in ("--root", shlex.quote(root))]
+    if run.resolver is not None:
+        words += ["--resolver", run.resolver]
+    return " ".join(words)
+
+
+def find_open_run(connection: Connection, catalog: Catalog, kind: str) -> OpenRun | None:
+    """The unfinished run of a kind of this catalog, if there is one."""
+    key = {"catalog": catalog.key, "kind": kind}
+    row = connection.execute(query("lease", "open_run_of"), key).fetchone()
+    if row is None:
+        return None
+    identity = identity_of(row["kind"], row["options"], row["host"])
+    return OpenRun(row["run_id"], row["state"], identity, _proof(row["options"]))
 
 
 def create_run(

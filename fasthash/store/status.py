@@ -63,6 +63,7 @@ def read_status(connection: Connection, run_id: int) -> dict[str, Any]:
         "ranges": {row["state"]: row["n"] for row in states},
         "holders": [{**h, "alive": h["holder_id"] in alive} for h in holders],
         "error": run["error"],
+        "goes_on_by": reports.goes_on_by(run),
     }
 
 

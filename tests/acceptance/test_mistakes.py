@@ -47,8 +47,8 @@ def test_a_run_goes_on_only_where_it_began(database: Database, tmp_path: Path) -
     done = database.fasthash("run", "--root", str(other), status=2)
     assert done.stderr == (
         f"fasthash: run 1 (backfill; all types; sha256; files in {database.root}) is unfinished: "
-        f"go on with it by `fasthash run --root {database.root}`, or give it up for this one "
-        "with --restart\n"
+        f"go on with it by `fasthash run --root {database.root} --resolver site_resolvers:slow`, "
+        "or give it up for this one with --restart\n"
     )
     database.environment["SLOW_S"] = "0"
     done = database.fasthash("run", "--root", str(database.root), "--json")

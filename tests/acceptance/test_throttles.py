@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Database
+from conftest import PATIENCE_S, Database
 from oracle import ends, until
 from pgserver import PgServer, embedded_binaries
 from test_scrub import fill
@@ -149,3 +149,22 @@ def test_pressure_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     found[0] = 20.0
     assert one.look() is None
     assert not gate.closed
+
+
+def test_a_rate_that_another_command_brings_is_told_in_both(
+    database: Database, tmp_path: Path
+) -> None:
+    pause, log = tmp_path / "pause", tmp_path / "log"
+    pause.touch()
+    database.make_table()
+    (database.root / "f").write_text("x")
+    database.add(1, "f")
+    first = database.start("--pause-file", str(pause), stderr_file=log)
+    until(lambda: "run 1 begins" in log.read_text(), "it has begun")
+    second = database.start("--pause-file", str(pause), "--rate", "1MB/s")
+    until(lambda: "the rate is 1.0 MB/s now" in log.read_text(), "the first says so")
+    pause.unlink()
+    _, said = second.communicate(timeout=PATIENCE_S)
+    assert "the rate is 1.0 MB/s now, for the whole run on this host" in said
+    first.wait(PATIENCE_S)
+    assert log.read_text().count("the rate is") == 1

@@ -36,8 +36,10 @@ class Ledger:
 def test_drifts_are_told_although_the_first_to_ask_was_cancelled() -> None:
     async def both() -> mock.Mock:
         ledger, metrics = Ledger(), mock.Mock(wanted=True)
-        seat: Any = mock.Mock(pulse=ledger, settings=SimpleNamespace(lease_ttl_s=60.0))
-        start: Any = SimpleNamespace(orders={}, counts=Counts(), rows_expected=3)
+        seat: Any = mock.Mock(
+            pulse=ledger, settings=SimpleNamespace(lease_ttl_s=60.0), host_rate=None
+        )
+        start: Any = SimpleNamespace(orders={}, counts=Counts(), rows_expected=3, how="new")
         commits: Any = SimpleNamespace(counts=Counts())
         rest: Any = (mock.Mock(), commits, mock.Mock(), mock.Mock())
         heart = Heartbeat(seat, start, *rest, metrics)
