@@ -177,7 +177,8 @@ def _heading(summary: RunSummary) -> str:
 def _notes(summary: RunSummary) -> Iterator[str]:
     total = summary.total
     verb = "would be written" if summary.dry_run else "written"
-    yield f"{_rows(total.updated)} {verb}; the hash of {total.drifted:,} differed"
+    plural = "" if total.drifted == 1 else "es"
+    yield f"{_rows(total.updated)} {verb}; {_no(total.drifted)} mismatch{plural}"
     if total.prechecked:
         yield f"{_rows(total.prechecked)} unchanged by the pre-check, which did not hash them"
     if total.gone:
@@ -185,10 +186,11 @@ def _notes(summary: RunSummary) -> Iterator[str]:
     if summary.dry_run and total.scanned and total.no_file == total.scanned:
         yield "not one of the files was found: are the roots right?"
     if summary.residual:
-        parts = ", ".join(f"{n:,} {reason}" for reason, n in summary.residual.items())
-        yield f"no verdict: {parts}"
+        yield "; ".join(_unchecked(reason, n) for reason, n in summary.residual.items())
     if summary.unlisted:
-        yield (f"no verdict: {_rows(summary.unlisted)} whose list was dropped by `fasthash prune`")
+        verb = "was" if summary.unlisted == 1 else "were"
+        dropped = "(the list was dropped by `fasthash prune`)"
+        yield f"{_rows(summary.unlisted)} {verb} not checked {dropped}"
     command = f"fasthash {'scrub' if summary.kind == 'scrub' else 'run'}"
     if summary.open_drifts:
         yield (
@@ -200,6 +202,28 @@ def _notes(summary: RunSummary) -> Iterator[str]:
     if summary.state in ("interrupted", "failed") and not summary.dry_run:
         why = f"ended, {ENDINGS[summary.ended_for]}; " if summary.ended_for in ENDINGS else ""
         yield f"{why}`{summary.goes_on_by or command}` goes on from here"
+
+
+# What became of rows without a verdict, of one and of several.
+_WITHOUT_VERDICT = {
+    "no_file": ("file not found", "files not found"),
+    "unreadable": ("file could not be read", "files could not be read"),
+    "unstable": ("file changed while it was read", "files changed while they were read"),
+    "outside_root": ("path leads outside the roots", "paths lead outside the roots"),
+    "not_regular": ("path is no regular file", "paths are no regular files"),
+    "bad_metadata": ("row has metadata that is no object", "rows have metadata that is no object"),
+    "unreadable_row": ("row cannot be read in the database", "rows cannot be read in the database"),
+    "write_refused": ("row could not be written", "rows could not be written"),
+}
+
+
+def _no(n: int) -> str:
+    return f"{n:,}" if n else "no"
+
+
+def _unchecked(reason: str, n: int) -> str:
+    one, many = _WITHOUT_VERDICT[reason]
+    return f"{n:,} {one if n == 1 else many}"
 
 
 def _rows(n: int) -> str:

@@ -8,6 +8,12 @@ from typing import TextIO
 
 from fasthash.colour import Style, is_wanted, paint
 
+# The line of a summary that counts what could not be checked.
+_NOT_CHECKED = (
+    r"  [\d,]+ (files?|paths?|rows?) "
+    r"(not found|could not|changed while|leads? outside|(is|are) no|ha(s|ve) metadata|"
+    r"cannot be read|w(as|ere) not checked)"
+)
 # Which lines, what of them, and how. Names of files are in none of these places.
 _RULES = [
     (re.compile(line), re.compile(part), style)
@@ -20,9 +26,9 @@ _RULES = [
         (r"  \S+, pid \d+: (DEAD|alive but SILENT)", r"(?<=: )DEAD|(?<=but )SILENT", Style.BAD),
         (r"    (HELD:|WAITING for)", r"HELD|WAITING", Style.WARNING),
         (r"  error: ", r"error", Style.BAD),
-        (r"  .* written; the hash of [1-9]", r"the hash of .*", Style.BAD),
+        (r"  .* written; [1-9]", r"[0-9,]+ mismatch(es)?", Style.BAD),
         (r"  not one of the files was found", r"not one.*", Style.BAD),
-        (r"  no verdict: ", r"no verdict", Style.WARNING),
+        (_NOT_CHECKED, r"[0-9].*", Style.WARNING),
         (r"  [\d,]+ drifts? to be decided", r"[\d,]+ drifts?", Style.WARNING),
         (r"drift \d+: row .*: corrupt, \w+$", r"corrupt(?=, \w+$)", Style.BAD),
         (r"drift \d+: row .*: (modified|unknown), \w+$", r"\w+(?=, \w+$)", Style.WARNING),

@@ -81,7 +81,7 @@ work_options = combine(
         "--range-rows",
         type=click.IntRange(1, 1_000_000),
         default=config.DEFAULT_RANGE_ROWS,
-        help="Rows a leased range.",
+        help="Rows per leased range.",
     ),
     option(
         "--chunk-size",
@@ -111,7 +111,7 @@ work_options = combine(
         help="Life of a lease; it is renewed five times in it.",
     ),
     type_option,
-    click.option("--limit", type=click.IntRange(min=1), help="Stop after so many rows."),
+    click.option("--limit", type=click.IntRange(min=1), help="Stop after this many rows."),
     algorithm_option,
     option(
         "--precheck",
@@ -167,20 +167,20 @@ strain_options = combine(
         type=click.FloatRange(0, 100),
         example=40,
         default=0,
-        help="Hold while processes wait for disks more of the time, in percent; 0 is off.",
+        help="Pause while I/O pressure is above this (percent); 0 is off.",
     ),
     option(
         "--max-replication-lag",
         type=Parsed("TIME", parsing.parse_duration),
         example="1min",
         default="0s",
-        help="Hold while a standby is further behind; 0s is off.",
+        help="Pause while a standby is further behind than this; 0s is off.",
     ),
     option(
         "--max-wal-backlog",
         type=click.IntRange(min=0),
         default=config.DEFAULT_WAL_BACKLOG,
-        help="Hold while more WAL segments wait for the archiver; 0 is off.",
+        help="Pause while more WAL segments than this wait for the archiver; 0 is off.",
     ),
 )
 

@@ -94,9 +94,10 @@ def no_drift(facts: Facts) -> str:
     """What can be said of a run without any: it vouches for what it has hashed, for no more."""
     summary = facts.summary
     is_look = facts.run.options.get("missing")
-    if summary.state != "complete" or is_look or is_revert(facts) or not summary.total.confirmed:
+    read_again = summary.total.confirmed - summary.total.prechecked
+    if summary.state != "complete" or is_look or is_revert(facts) or read_again <= 0:
         return "None was found."
-    return f"None was found: {files(summary.total.confirmed)} read again had the recorded hash."
+    return f"None was found: {files(read_again)} read again had the recorded hash."
 
 
 def part_of_catalog(facts: Facts) -> str:

@@ -84,8 +84,8 @@ def test_each_stream_is_judged_for_itself(drifted: Database) -> None:
     screen = Screen()
     command = drifted.command("run", "--root", str(drifted.root), "--since", "2999-01-01")
     for stream, here, there in (
-        ("stderr", YELLOW_WARNING, "the hash of 1 differed"),
-        ("stdout", f"{ESCAPE}1;31mthe hash of 1 differed", " WARNING DRIFT "),
+        ("stderr", YELLOW_WARNING, "1 mismatch"),
+        ("stdout", f"{ESCAPE}1;31m1 mismatch", " WARNING DRIFT "),
     ):
         drifted.sql("UPDATE artifacts SET metadata = %s", '{"file_sha256": "00"}')
         piped = screen.show(command, environment(drifted), stream)

@@ -157,13 +157,28 @@ def test_the_verdict(found: Facts, level: str, sentence: str) -> None:
     assert (said.level, said.sentence) == (level, sentence)
 
 
-def test_only_what_hashed_everything_vouches_for_all() -> None:
-    assert words.no_drift(facts()) == "Every hash that was there before is the file's."
+def test_a_run_vouches_for_what_it_has_read_again_and_no_more() -> None:
+    counts = Counts(hashed=1, confirmed=3, prechecked=1)
+    said = "None was found: 2 files read again had the recorded hash."
+    assert words.no_drift(facts(counts=counts)) == said
     for found in (
-        facts("interrupted"), facts(options={"missing": True}), facts(kind="revert"),
-        facts(counts=Counts(confirmed=3, prechecked=1)),
+        facts("interrupted", counts=counts), facts(options={"missing": True}, counts=counts),
+        facts(kind="revert", counts=counts), facts(counts=Counts(confirmed=3, prechecked=3)),
+        facts(),
     ):  # fmt: skip
         assert words.no_drift(found) == "None was found."
+
+
+def test_a_part_of_the_catalog_is_called_that() -> None:
+    options = {"types": ["a", "b"], "limit": 1_000, "sample": "0.015 of seed x", "since": "2026"}
+    said = words.part_of_catalog(facts(options=options))
+    assert said == (
+        "type a, b; a sample of 1.5 % of the rows (seed x); at most 1,000 rows; "
+        "rows whose marker is older than 2026"
+    )
+    assert words.part_of_catalog(facts(options={"types": None, "limit": None})) == ""
+    assert not any("part" in note for note in words.verdict(facts()).notes)
+    assert any(said in note for note in words.verdict(facts(options=options)).notes)
 
 
 def test_nobody_works_in_a_pause() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fasthash.fixity import Counts, Outcome
+from fasthash.fixity import RESIDUAL_REASONS, Counts, Outcome
 from fasthash.logs import printable
 from fasthash.summary import RunSummary, as_text, human_bytes, human_seconds
 from fasthash.widths import display_width
@@ -199,3 +199,12 @@ def test_bytes_for_people(count: float, text: str) -> None:
 )
 def test_seconds_for_people(seconds: float, text: str) -> None:
     assert human_seconds(seconds) == text
+
+
+def test_every_reason_has_its_words() -> None:
+    for reason in RESIDUAL_REASONS:
+        one = dataclasses.replace(summary({"a": Counts(failed=1)}), residual={str(reason): 1})
+        two = dataclasses.replace(summary({"a": Counts(failed=2)}), residual={str(reason): 2})
+        assert "\n  1 " in as_text(one)
+        assert "\n  2 " in as_text(two)
+        assert str(reason) not in as_text(one)

@@ -189,7 +189,7 @@ def _horizon(facts: ServerFacts) -> Iterator[Finding]:
         remedy = f"GRANT pg_read_all_stats TO {facts.quoted_role};"
         yield Finding("database.visibility", Level.NOTE, text, remedy)
     elif not found:
-        yield Finding(check, Level.OK, "nothing old keeps dead rows from vacuum")
+        yield Finding(check, Level.OK, "no old transaction holds back VACUUM")
 
 
 def _wal(facts: ServerFacts, rows_to_do: int) -> Iterator[Finding]:
