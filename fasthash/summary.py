@@ -41,6 +41,7 @@ class RunSummary:
     freshness: Mapping[str, Any] | None = None
     missing_ok: bool = False  # missing files are nothing to look at
     goes_on_by: str = ""  # the command line, where the run is unfinished
+    undone_by: int | None = None  # the run by which `fasthash revert` undid it
 
     @property
     def total(self) -> Counts:
@@ -179,6 +180,8 @@ def _notes(summary: RunSummary) -> Iterator[str]:
     verb = "would be written" if summary.dry_run else "written"
     plural = "" if total.drifted == 1 else "es"
     yield f"{_rows(total.updated)} {verb}; {_no(total.drifted)} mismatch{plural}"
+    if summary.undone_by is not None:
+        yield f"undone by run {summary.undone_by}: what it wrote was put back as it was before"
     if total.prechecked:
         yield f"{_rows(total.prechecked)} unchanged by the pre-check, which did not hash them"
     if total.gone:

@@ -156,6 +156,9 @@ def _so_far(facts: Facts) -> str:
 def _notes(facts: Facts) -> Iterator[str]:
     """What is worth saying beside the verdict."""
     total = facts.summary.total
+    undone_by = facts.summary.undone_by
+    if undone_by is not None:
+        yield f"What this run wrote was put back as it was before, by run {undone_by}."
     part = part_of_catalog(facts)
     if part:
         yield f"This run was for a part of the catalog: {part}."

@@ -49,6 +49,22 @@ CROSS JOIN LATERAL (
     FROM fasthash.checkpoint c WHERE c.run_id = r.run_id) c
 ORDER BY r.run_id DESC
 
+-- name: undone_by
+-- The run that has undone another one.
+SELECT max(u.run_id) AS run_id
+FROM fasthash.run u WHERE u.kind = 'revert' AND u.options ->> 'of' = %(run_id)s::text
+
+-- name: writers_since
+-- Later runs over the same catalog that have written rows and were not undone, the latest first.
+SELECT l.run_id, l.kind
+FROM fasthash.run r
+JOIN fasthash.run l ON l.catalog = r.catalog AND l.run_id > r.run_id AND l.kind <> 'revert'
+WHERE r.run_id = %(run_id)s
+  AND EXISTS (SELECT FROM fasthash.checkpoint c WHERE c.run_id = l.run_id AND c.updated > 0)
+  AND NOT EXISTS (SELECT FROM fasthash.run u
+                  WHERE u.kind = 'revert' AND u.options ->> 'of' = l.run_id::text)
+ORDER BY l.run_id DESC
+
 -- name: counts_by_type
 -- The counts of a run, a row a type.
 SELECT c.artifact_type,

@@ -119,7 +119,18 @@ def summarize(connection: Connection, run: Row, alive: list[int]) -> RunSummary:
         ended_for=run["ended_for"],
         freshness=run["freshness"],
         goes_on_by=goes_on_by(run),
+        undone_by=_undone_by(connection, run_id),
     )
+
+
+def _undone_by(connection: Connection, run_id: int) -> int | None:
+    row = connection.execute(query("report", "undone_by"), {"run_id": run_id}).fetchone()
+    return None if row is None else row["run_id"]
+
+
+def writers_since(connection: Connection, run_id: int) -> list[Row]:
+    """Later runs that have written rows of the same catalog: `run_id` and `kind`, latest first."""
+    return connection.execute(query("report", "writers_since"), {"run_id": run_id}).fetchall()
 
 
 def goes_on_by(run: Row) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
-from conftest import Database
+from conftest import Database, sha256
 from test_scrub import fill
+from test_signals import on_a_terminal, shown
 
 OLD = {"file_sha256": "ab" * 32, "file_size_bytes": 7, "title": "t"}
 
@@ -105,3 +107,46 @@ def test_another_is_refused_while_one_is_unfinished(database: Database) -> None:
         "VALUES ('public.artifacts', 'revert', '{\"of\": 1}', 'elsewhere')"
     )
     assert "`fasthash revert 1` first" in database.fasthash("revert", "2", status=2).stderr
+
+
+def test_later_runs_are_named_the_latest_first(database: Database) -> None:
+    paths = fill(database, 10)
+    database.run()
+    for n in (3, 4):
+        paths[n].write_bytes(b"changed %d" % n)
+        database.scrub(status=1)
+    done = database.fasthash("revert", "1", "--dry-run")
+    assert "later runs have written, too: 3 (scrub), 2 (scrub); " in done.stderr
+    assert done.stderr.endswith("revert the latest first: 3, 2\n")
+    assert done.stdout.startswith("0 rows would be put back")
+    assert "10 have another hash or marker since" in done.stdout
+    assert database.fasthash("revert", "3").stderr == ""
+    assert database.metadata(4)["file_sha256"] != sha256(paths[4])
+    assert "undone by run 4: what it wrote was put back" in database.fasthash("summary", "3").stdout
+    notes = json.loads(database.fasthash("report", "3", "--json").stdout)["verdict"]["notes"]
+    assert "What this run wrote was put back as it was before, by run 4." in notes
+    assert "too: 2 (scrub); " in database.fasthash("revert", "1", "--dry-run").stderr
+
+
+@pytest.mark.parametrize("answer", ["n", "y", None])
+def test_it_asks_on_a_terminal(database: Database, answer: str | None) -> None:
+    fill(database, 3)
+    before = everything(database)
+    database.run()
+    written = everything(database)
+    command = database.command("revert", "1", *([] if answer else ["--yes"]))
+    with on_a_terminal(command, database.env()) as (pid, terminal):
+        text = b""
+        if answer:
+            text = shown(terminal, lambda text: b"[y/N]" in text)
+            assert b"run 1: 3 rows would be put back, 0 have another hash or marker" in text
+            assert everything(database) == written
+            os.write(terminal, f"{answer}\n".encode())
+        text += shown(terminal, lambda _: False)
+        _, status = os.waitpid(pid, 0)
+    if answer == "n":
+        assert b"not confirmed: nothing was changed" in text
+        assert (os.waitstatus_to_exitcode(status), everything(database)) == (2, written)
+    else:
+        assert b"3 rows put back" in text
+        assert (os.waitstatus_to_exitcode(status), everything(database)) == (0, before)
