@@ -131,7 +131,10 @@ def parse_rate(text: str) -> float:
         return 0.0
     if slash and per.strip() != "s":
         raise ConfigError(f"{text!r} is no rate: write 50MB/s, or off")
-    bytes_per_s = parse_size(size)
+    try:
+        bytes_per_s = parse_size(size)
+    except ConfigError as error:
+        raise ConfigError(f"{_shortened(text)!r} is no rate: write 50MB/s, or off") from error
     if bytes_per_s < KIB:
         raise ConfigError(f"{text!r} is too slow to read anything: at least 1KiB/s, or off")
     return float(bytes_per_s)

@@ -220,7 +220,12 @@ def reload_rates(ctx: click.Context) -> Reload | None:
 
 
 def settings_from(values: dict[str, Any], dsn: str) -> Settings:
-    """The settings of a run from a command's parameters."""
+    """The settings of a run from a command's parameters.
+
+    Raises:
+        ConfigError: a variable looks like a setting and is none.
+    """
+    keys.check_variables(os.environ)
     return Settings(
         dsn=dsn,
         catalog=catalog_names(values),

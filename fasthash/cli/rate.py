@@ -42,8 +42,13 @@ def rate_command(
             raise ConfigError("no run is under way: give --rate when you start one")
         shown: list[dict[str, Any]] = []
         for number in numbers:
-            reports.read_run(connection, number)
+            run = reports.read_run(connection, number)
             if rate is not None or files_rate is not None:
+                if run["state"] == "complete" or number not in reports.runs_under_way(connection):
+                    raise ConfigError(
+                        f"run {number} is not under way: nothing of it would be read at this rate; "
+                        "give --rate when it goes on"
+                    )
                 runs.give_orders(connection, number, (rate, files_rate))
             shown.append({"run_id": number, "hosts": reports.read_rates(connection, number)})
     with tables.standard_output() as out:

@@ -210,7 +210,7 @@ def _no_table(connection: Connection, names: CatalogNames) -> str:
     full = {(f"{t['schema']}.{t['table']}" if names.schema else t["table"]): t for t in tables}
     elsewhere = [f"{t['schema']}.{t['table']}" for t in tables if t["table"] == names.table]
     hint = f"; did you mean {elsewhere[0]}?" if elsewhere else did_you_mean(str(names), full)
-    return f"there is no table {names}{hint}" + (
+    return f"there is no table {names} in database {connection.info.dbname}{hint}" + (
         "" if hint else "; name yours with --table, or make one with `fasthash register DIR`"
     )
 

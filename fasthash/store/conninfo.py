@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from psycopg import OperationalError, conninfo, pq
 
+from fasthash.config import nearest
 from fasthash.errors import ConfigError
 
 MASK = "***"
+
+
+_OPTION = re.compile(r'invalid connection option "(\w{1,30})"')
+
+
+def malformed(why: str) -> ConfigError:
+    """The error of a connection string that libpq cannot parse.
+
+    Args:
+        why: as libpq says. What it repeats may be a part of a password; only the name of an option
+            that is nearly one of libpq's is told.
+    """
+    found = _OPTION.search(why)
+    known = [option.keyword.decode() for option in pq.Conninfo.get_defaults()]
+    meant = nearest(found[1], known) if found is not None else None
+    if found is None or meant is None:
+        detail = (
+            "write key=value pairs (host=db1 dbname=atlas user=me) or postgresql://me@db1/atlas"
+        )
+    else:
+        detail = f"libpq knows no option {found[1]}; did you mean {meant}?"
+    return ConfigError(f"the database connection string (--dsn) is malformed: {detail}")
 
 
 def masked(dsn: str) -> str:
@@ -20,7 +44,7 @@ def masked(dsn: str) -> str:
     try:
         options = pq.Conninfo.parse(dsn.encode())
     except OperationalError as error:
-        raise ConfigError("the database connection string (--dsn) is malformed") from error
+        raise malformed(str(error)) from error
     shown = {
         option.keyword.decode(): _shown(option, option.val.decode())
         for option in options

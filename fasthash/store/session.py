@@ -14,7 +14,7 @@ from psycopg import IsolationLevel, conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from fasthash.errors import ConfigError, DatabaseLost, DatabaseUnreachable
+from fasthash.errors import DatabaseLost, DatabaseUnreachable
 from fasthash.store.absence import Absence
 from fasthash.store.answers import (
     CONTENTION,
@@ -26,6 +26,7 @@ from fasthash.store.answers import (
     one_line,
 )
 from fasthash.store.connection import Connection, Row, Timeouts, open_connection
+from fasthash.store.conninfo import malformed
 from fasthash.store.queries import query
 from fasthash.store.watch import SILENCE_S, Watch, deadline, hang_up
 
@@ -66,7 +67,7 @@ def check_dsn(dsn: str) -> str:
     try:
         conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
-        raise ConfigError("the database connection string (--dsn) is malformed") from error
+        raise malformed(str(error)) from error
     return dsn
 
 
@@ -130,9 +131,18 @@ def connect_once(dsn: str, purpose: str, within_s: float = CONNECT_TIMEOUT_S) ->
         return connect(dsn, purpose, within_s=min(within_s, CONNECT_TIMEOUT_S))[0]
     except psycopg.OperationalError as error:
         raise DatabaseUnreachable(
-            f"cannot reach {describe(dsn)}: {one_line(error)}; "
-            "check --dsn (or FASTHASH_DSN, PGHOST, PGSERVICE) and that the server runs"
+            f"cannot reach {describe(dsn)}: {one_line(error)}; {_what_to_do(str(error))}"
         ) from error
+
+
+def _what_to_do(why: str) -> str:
+    """A server that refuses us does run."""
+    where = "--dsn (or FASTHASH_DSN, PGHOST, PGSERVICE)"
+    if "FATAL:" not in why:
+        return f"check {where} and that the server runs"
+    if "password" in why or "role" in why:
+        return f"check user and password in {where}, ~/.pgpass, and the server's pg_hba.conf"
+    return f"check {where}"
 
 
 class Session:

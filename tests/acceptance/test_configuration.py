@@ -162,7 +162,7 @@ def test_control_characters_do_not_reach_the_terminal(run: Run) -> None:
 def test_a_bad_variable_is_named(run: Run) -> None:
     for arguments in (("config", "show"), ("config", "check"), ("run",)):
         said = complaint(run(*arguments, FASTHASH_RATE="fast", status=2))
-        assert said.startswith("fasthash: Invalid value for FASTHASH_RATE: 'fast' is no size")
+        assert said.startswith("fasthash: Invalid value for FASTHASH_RATE: 'fast' is no rate")
 
 
 def test_a_file_with_a_mistake_is_refused_by_every_command(run: Run, here: Path) -> None:

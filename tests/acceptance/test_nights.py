@@ -177,7 +177,7 @@ def test_a_signal_while_it_waits(night: Night, number: int) -> None:
         (("--window", "late"), "is no window"),
         (("--timezone", "Europe/Atlantis"), "no time zone 'Europe/Atlantis'"),
         (("--rate", "0"), "too slow"),
-        (("--rate", "fast"), "is no size"),
+        (("--rate", "fast"), "is no rate"),
         (("--files-rate", "0"), "no rate of files"),
         (("--budget", "0"), "allows nothing"),
         (("--ionice", "realtime"), "no I/O priority"),
