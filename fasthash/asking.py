@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import subprocess
+import threading
 import time
 from typing import Any
 
@@ -49,13 +50,12 @@ class Helper:
             PreflightFailed: it died.
         """
         until_s, wanted = time.monotonic() + within_s, needed
-        data: bytes | None = wire.pack(question)
+        self._give(wire.pack(question))
         while True:
             try:
-                said, complaint = self._process.communicate(data, LOOK_EVERY_S)
+                said, complaint = self._process.communicate(timeout=LOOK_EVERY_S)
                 break
             except subprocess.TimeoutExpired as late:
-                data = None  # it has the question
                 now_s, answers = time.monotonic(), _messages(late.output or b"")
                 if needed is not None and len(answers) >= needed:
                     until_s, needed = min(until_s, now_s + more_s), None
@@ -66,6 +66,21 @@ class Helper:
             last = complaint.decode(errors="replace").strip().splitlines() or ["no reason given"]
             raise PreflightFailed(f"the process that looks at roots and files died: {last[-1]}")
         return answers
+
+    def _give(self, question: bytes) -> None:
+        """Writes while its answers are read.
+
+        Not by `communicate`: called again after a timeout, that writes no more of its input, and
+        on a busy machine it may have written nothing by then.
+        """
+        pipe, self._process.stdin = self._process.stdin, None
+        assert pipe is not None  # noqa: S101
+
+        def write() -> None:
+            with contextlib.suppress(BrokenPipeError), pipe:
+                pipe.write(question)
+
+        threading.Thread(target=write, daemon=True).start()
 
     def __enter__(self) -> Helper:
         return self

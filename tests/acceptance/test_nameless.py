@@ -7,6 +7,8 @@ import subprocess
 import pytest
 from conftest import Database
 
+from fasthash.cli import COMMANDS
+
 NAMELESS = ("unshare", "--user", "--map-user=54321", "--map-group=54321")
 NOTHING = ("env", "-i", "PATH=/usr/bin:/bin")
 
@@ -32,8 +34,14 @@ def nameless(database: Database) -> Database:
 
 
 def test_every_command(nameless: Database) -> None:
+    called: set[str] = set()
+
+    def call(*words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        called.add(words[0])
+        return nameless.fasthash(*words, status=status)
+
     root = str(nameless.root)
-    nameless.fasthash("register", root)
+    call("register", root)
     assert nameless.run()["rows_updated"] == 2
     (nameless.root / "b").write_text("changed")
     assert nameless.scrub("--on-drift", "hold", status=1)["drift_open"] == 1
@@ -41,15 +49,23 @@ def test_every_command(nameless: Database) -> None:
         ["status"], ["summary"], ["residual"], ["manifest"], ["duplicates", "--root", root],
         ["journal", "1"], ["drift", "list"], ["config", "show"], ["revert", "1", "--dry-run"],
         ["prune", "--keep-last", "5"], ["report", "--json"], ["init"], ["grants", "postgres"],
+        ["runs"], ["runs", "show", "1"], ["completion", "bash"], ["drift", "show", "1"],
+        ["config", "check"], ["drift", "reject", "1", "--why", "no"],
     ):  # fmt: skip
-        nameless.fasthash(*command)
-    page = nameless.root.parent / "page.html"
-    assert nameless.fasthash("report", "-o", str(page)).stderr == ""
-    nameless.fasthash("doctor", status=None)
-    assert "accepted" in nameless.fasthash("drift", "accept", "--all", "--root", root).stdout
-    assert nameless.sql("SELECT resolved_by FROM fasthash.drift")[0]["resolved_by"].startswith(
-        "uid 54321@"
-    )
+        call(*command)
+    page, listed = nameless.root.parent / "page.html", nameless.root.parent / "sums"
+    assert call("report", "-o", str(page)).stderr == ""
+    call("doctor", status=None)
+    call("bench", root, "--for", "1s")
+    listed.write_text(f"{'0' * 64}  {nameless.root}/a\n")
+    assert "1 differs" in call("compare", str(listed), "--root", root, status=1).stdout
+    assert "no run is under way" in call("rate", status=2).stderr
+    (nameless.root / "a").write_text("changed, too")
+    assert nameless.scrub("--on-drift", "hold", status=1)["drift_open"] == 2
+    assert "accepted" in call("drift", "accept", "--all", "--root", root).stdout
+    assert called == set(COMMANDS) - {"run", "scrub", "demo"}, "the first two by run and scrub"
+    for drift in nameless.sql("SELECT resolved_by FROM fasthash.drift"):
+        assert drift["resolved_by"].startswith("uid 54321@")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,13 @@ def test_a_closed_standard_output_is_one_line(catalog: Database, arguments: list
     assert by_shell(catalog, arguments, ">&-") == (2, "", f"{CLOSED}\n")
 
 
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_without_an_input_and_a_log(catalog: Database, arguments: list[str]) -> None:
+    status, said, _ = by_shell(catalog, arguments, "<&- 2>&-")
+    assert status == 0
+    assert said
+
+
 @pytest.mark.parametrize("to", ["2>/dev/full", "2>&-", "<&- 2>&-"])
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_log_that_nobody_gets_ends_nothing(catalog: Database, to: str, log_format: str) -> None:
