@@ -34,8 +34,8 @@ In the order the data flows:
                   two large ones together (`pairs`); `cautious` looks first, `problems` why one has
                   no digest, `shortage` when nothing can be opened
 - `pagecache`     left as it was; `disks` the order of reading; `roots` still what they were (what
-                  that means is `sameness`);
-                  `asking` a process that a dead mount may hold
+                  that means is `sameness`) and hold the catalog's files (`probe` looks for some,
+                  `evidence` says what that means); `asking` a process that a dead mount may hold
 - `hashing`       bytes to digests
 - `parts`         results packed by columns, sent as messages (`wire`)
 - `commits`       results to the writer, until they are settled
