@@ -530,7 +530,7 @@ BREAKS = {
         "any(look.is_there is not False for look in looks)", "True",
         A + "test_wrong_roots.py::test_not_one_file",
     ),
-    "stranger": Break(
+    "unmounted": Break(
         "a host with other files does not join", "evidence.py",
         "if not found or len(compared) - len(found) >= LEAST_SAME * len(compared):", "if True:",
         A + "test_wrong_roots.py::test_another_host_with_another_disk_does_not_join",
