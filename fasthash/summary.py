@@ -156,7 +156,8 @@ def as_text(summary: RunSummary, columns: int | None = None) -> str:
         summary: with type names that have no control characters.
         columns: the width of the screen, at least 40; None where lines may have any length.
     """
-    lines = [*_wrapped(_heading(summary), columns, ""), "", *_table(summary, columns), ""]
+    table = _table(summary, columns) if summary.by_type else [f"{_INDENT}no rows were due"]
+    lines = [*_wrapped(_heading(summary), columns, ""), "", *table, ""]
     for note in _notes(summary):
         lines += _wrapped(note, columns, _INDENT)
     return "\n".join(lines)

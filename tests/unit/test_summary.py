@@ -201,6 +201,13 @@ def test_seconds_for_people(seconds: float, text: str) -> None:
     assert human_seconds(seconds) == text
 
 
+def test_a_run_without_rows_shows_no_table() -> None:
+    text = as_text(summary({}))
+    assert "  no rows were due" in text
+    assert "type" not in text
+    assert "type" in as_text(summary({"a": Counts(fresh=1)}))
+
+
 def test_every_reason_has_its_words() -> None:
     for reason in RESIDUAL_REASONS:
         one = dataclasses.replace(summary({"a": Counts(failed=1)}), residual={str(reason): 1})
