@@ -46,11 +46,19 @@ CLOSED = ("sh", "-c", 'exec "$@" <&- 2>&-', "sh")
 PLACE = Path("/dev/shm")
 
 
+def want_hardening() -> None:
+    """Skips where nothing can be made read-only for a process."""
+    done = subprocess.run([*HARDENED, "touch", __file__], capture_output=True, check=False)
+    if done.returncode == 0 or b"Read-only file system" not in done.stderr:
+        pytest.skip(f"wants a mount namespace of its own: {done.stderr.decode().strip()}")
+
+
 @pytest.mark.parametrize("where", ["nameless", "hardened", "closed"])
 def test_every_command(nameless: Database, where: str) -> None:
     called: set[str] = set()
     if where == "hardened":
         nameless.prefix = (*HARDENED, *NOTHING, f"FASTHASH_DSN={nameless.dsn}", f"TMPDIR={PLACE}")
+        want_hardening()
     elif where == "closed":
         nameless.prefix = CLOSED
     page = PLACE / f"fasthash-test-{os.getpid()}.html"
@@ -108,9 +116,7 @@ def test_without_a_database_and_a_home(nameless: Database, command: list[str]) -
 
 
 def test_as_the_example_of_a_service_has_it(database: Database) -> None:
-    done = subprocess.run([*HARDENED, "touch", __file__], capture_output=True, check=False)
-    if done.returncode == 0 or b"Read-only file system" not in done.stderr:
-        pytest.skip(f"wants a mount namespace of its own: {done.stderr.decode().strip()}")
+    want_hardening()
     for name in ("a", "b"):
         (database.root / name).write_text("content")
     database.prefix = HARDENED
