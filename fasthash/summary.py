@@ -226,7 +226,7 @@ def _no(n: int) -> str:
 
 
 def _unchecked(reason: str, n: int) -> str:
-    one, many = _WITHOUT_VERDICT[reason]
+    one, many = _WITHOUT_VERDICT.get(reason, (reason, reason))  # of another version's ledger
     return f"{n:,} {one if n == 1 else many}"
 
 

@@ -28,7 +28,8 @@ from fasthash import cli, logs
 # Not those that are told by signals alone.
 COMMANDS = {
     "compare", "completion", "config", "doctor", "drift", "duplicates", "grants", "init", "journal",
-    "manifest", "rate", "register", "report", "residual", "revert", "status", "summary",
+    "manifest", "rate", "register", "report", "residual", "revert", "runs", "status",
+    "summary",
 }  # fmt: skip
 RUNS = {"run", "scrub"}
 # What only a new interpreter or dynamic loader looks at; PYTHONPATH is for workers alone, but for

@@ -37,14 +37,15 @@ def rate_command(
     from fasthash.summary import describe_rates  # noqa: PLC0415
 
     with ledger(dsn, "rate") as connection:
-        numbers = reports.runs_under_way(connection) if run_id is None else [run_id]
+        live = reports.runs_under_way(connection)
+        numbers = live if run_id is None else [run_id]
         if not numbers:
             raise ConfigError("no run is under way: give --rate when you start one")
         shown: list[dict[str, Any]] = []
         for number in numbers:
-            run = reports.read_run(connection, number)
+            reports.read_run(connection, number)
             if rate is not None or files_rate is not None:
-                if run["state"] == "complete" or number not in reports.runs_under_way(connection):
+                if number not in live:
                     raise ConfigError(
                         f"run {number} is not under way: nothing of it would be read at this rate; "
                         "give --rate when it goes on"

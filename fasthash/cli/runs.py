@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fasthash.cli import tables
-from fasthash.cli.options import database_options, find_dsn, json_option
+from fasthash.cli.options import database_options, json_option
 from fasthash.cli.reports import ledger, run_number, table_option
 from fasthash.logs import printable
 from fasthash.summary import human_bytes, human_seconds
@@ -69,13 +68,9 @@ def show_command(run_id: int, dsn: str | None) -> None:
     from fasthash.store import reports  # noqa: PLC0415
     from fasthash.store.status import read_status  # noqa: PLC0415
 
-    with ledger(find_dsn(dsn, make=False), "runs") as connection:
+    with ledger(dsn, "runs") as connection:
         status = read_status(connection, run_id)
-        (run,) = [
-            row
-            for row in reports.read_runs(connection, None, sys.maxsize)
-            if row["run_id"] == run_id
-        ]
+        (run,) = reports.read_runs(connection, None, 1, run_id)
     columns = tables.screen_columns()
     with tables.standard_output() as out:
         print(status_text(status, columns, ascii_only=not tables.has_blocks()), file=out)

@@ -36,7 +36,8 @@ SELECT r.run_id, r.kind, {shown} AS catalog, r.state, r.superseded, r.started_at
        (SELECT max(u.run_id) FROM fasthash.run u
         WHERE u.kind = 'revert' AND u.options ->> 'of' = r.run_id::text) AS undone_by
 FROM (SELECT * FROM fasthash.run r
-      WHERE %(catalog)s::text IS NULL OR r.catalog = %(catalog)s
+      WHERE (%(catalog)s::text IS NULL OR r.catalog = %(catalog)s)
+        AND (%(run_id)s::bigint IS NULL OR r.run_id = %(run_id)s)
       ORDER BY r.state = 'running' DESC, r.run_id DESC LIMIT %(most)s) r
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(c.hashed + c.confirmed + c.drifted + c.fresh + c.no_file + c.failed), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -43,27 +44,27 @@ def resolve_run(connection: Connection, run_id: int | None, table: str | None) -
     return run_id
 
 
-def read_runs(connection: Connection, table: str | None, most: int) -> list[Row]:
+def read_runs(
+    connection: Connection, table: str | None, most: int, run_id: int | None = None
+) -> list[Row]:
     """The latest runs, those that are under way first, as `fasthash runs --json` has them.
 
     Args:
         table: only those of this catalog; None for all.
         most: so many at most.
+        run_id: only this one.
     """
-    values = {**_catalog(connection, table), "most": most}
+    values = {**_catalog(connection, table), "most": most, "run_id": run_id}
     found = connection.execute(
         query("report", "runs_listed", shown=naming.shown()), values
     ).fetchall()
     for row in found:
-        at_work = leases.read_at_work(connection, row["run_id"]) if _may_be_live(row) else []
-        row["state"] = true_state(connection, row, [holder.holder_id for holder in at_work])
+        may_be_live = row["state"] == "running"
+        alive = leases.live_holders(connection, row["run_id"]) if may_be_live else []
+        row["state"] = true_state(connection, row, alive)
         row["is_live"] = row["state"] == "running"
         row["options"].pop("evidence", None)
     return sorted(found, key=lambda row: (not row["is_live"], -row["run_id"]))
-
-
-def _may_be_live(row: Row) -> bool:
-    return bool(row["state"] == "running")
 
 
 def live_or_latest(connection: Connection, run_id: int | None, table: str | None) -> int:
@@ -141,7 +142,9 @@ def goes_on_by(run: Row) -> str:
     """
     if run["kind"] == "revert":
         return f"fasthash revert {run['options'].get('of')}"
-    return runs.command_of(runs.identity_of(run["kind"], run["options"], run["host"]))
+    command = runs.command_of(runs.identity_of(run["kind"], run["options"], run["host"]))
+    is_default = run["shown"] in ("artifacts", "public.artifacts")
+    return command if is_default else f"{command} --table {shlex.quote(run['shown'])}"
 
 
 def count_drifts(connection: Connection, run_id: int) -> dict[str, int]:

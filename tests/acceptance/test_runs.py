@@ -94,3 +94,15 @@ def test_a_scrub_of_a_part_gives_no_all_clear(database: Database, part: list[str
     database.sql("DELETE FROM artifacts WHERE id IN (3, 4)")
     assert database.scrub()["freshness"]["rows_bad"] == 0
     assert "no row is known to be bad" in database.fasthash("residual", "--known-bad").stdout
+
+
+def test_the_next_step_names_a_table_that_is_not_the_default_one(database: Database) -> None:
+    fill(database, 20)
+    database.sql("CREATE TABLE other (LIKE artifacts INCLUDING ALL)")
+    database.sql("INSERT INTO other SELECT * FROM artifacts")
+    database.run("--table", "other", "--budget", "2000", "--range-rows", "5")
+    command = json.loads(database.fasthash("status", "--json").stdout)["goes_on_by"]
+    assert command == f"fasthash run --root {database.root} --table public.other"
+    assert f"`{command}` goes on from here" in database.fasthash("summary").stdout
+    database.fasthash(*command.split()[1:])
+    assert runs(database)[0]["state"] == "complete"

@@ -106,7 +106,7 @@ def test_who_goes_on_has_to_have_the_same_files(database: Database) -> None:
     good.with_name("away").rename(good)
     for n in range(0, 60, 3):  # some change all the time
         (good / f"f{n}").write_text("new")
-    assert database.fasthash(*arguments, status=None).returncode in (0, 1)
+    database.fasthash(*arguments)
     assert database.sql("SELECT state FROM fasthash.run") == [{"state": "complete"}]
 
 

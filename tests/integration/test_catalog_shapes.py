@@ -160,7 +160,7 @@ def test_update_function_is_called_in_place_of_ours(database: Database) -> None:
     for n in range(50):
         (database.root / str(n)).write_text(str(n))
         database.add(n, str(n) if n else "gone", {"k": n})
-    summary = database.run("--update-function", "journaled_update", status=None)
+    summary = database.run("--update-function", "journaled_update", status=1)
     assert summary["rows_updated"] == 49
     logged = database.sql("SELECT id, patch FROM site_log ORDER BY id")
     assert [r["id"] for r in logged] == list(range(1, 50))

@@ -215,3 +215,8 @@ def test_every_reason_has_its_words() -> None:
         assert "\n  1 " in as_text(one)
         assert "\n  2 " in as_text(two)
         assert str(reason) not in as_text(one)
+
+
+def test_a_reason_of_another_version_is_shown_as_it_is() -> None:
+    one = dataclasses.replace(summary({"a": Counts(failed=1)}), residual={"of_tomorrow": 1})
+    assert as_text(one).endswith("\n  1 of_tomorrow")
