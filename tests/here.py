@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from unittest import mock
 
 import forked
+
 from fasthash import cli, logs
 
 # Not those that are told by signals alone.
