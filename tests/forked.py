@@ -14,6 +14,7 @@ import fcntl
 import importlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys

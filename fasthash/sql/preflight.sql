@@ -1,6 +1,7 @@
 -- name: server_facts
 -- Version and role of the server.
 SELECT current_setting('server_version_num')::integer AS version_num,
+       current_setting('server_version') AS version_text,
        pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
        current_user::text AS role,
        current_database()::text AS database

@@ -175,13 +175,13 @@ def find_catalog(connection: Connection, names: CatalogNames) -> Catalog:
             "it has to be jsonb or json"
         )
     indexes = read_indexes(connection, found["table_oid"])
-    if not any(
-        i["is_unique"] and not i["is_partial"] and i["columns"] == [names.id] for i in indexes
-    ):
-        raise PreflightFailed(
-            f"column {names.id} of {names} has no unique index of its own; "
-            "rows could not be told apart"
-        )
+    unique = [
+        i["columns"][0]
+        for i in indexes
+        if i["is_unique"] and not i["is_partial"] and len(i["columns"]) == 1
+    ]
+    if names.id not in unique:
+        raise PreflightFailed(_not_unique(names, unique))
     return Catalog(
         names,
         found["schema"],
@@ -203,6 +203,17 @@ def find_catalog(connection: Connection, names: CatalogNames) -> Catalog:
 def read_indexes(connection: Connection, table_oid: int) -> list[dict[str, Any]]:
     """The indexes of a table."""
     return connection.execute(query("preflight", "indexes"), {"table_oid": table_oid}).fetchall()
+
+
+def _not_unique(names: CatalogNames, unique: Sequence[str]) -> str:
+    """Why a column does not tell rows apart, and which others do."""
+    what = (
+        f"column {names.id} of {names} has no unique index of its own, "
+        "so it does not tell rows apart"
+    )
+    if unique:
+        return f"{what}; columns that have one: {', '.join(sorted(set(unique)))} (--id-column)"
+    return f"{what}; `fasthash doctor` shows how to create one"
 
 
 def _no_table(connection: Connection, names: CatalogNames) -> str:

@@ -35,7 +35,8 @@ def check_server(connection: Connection, *, writing: bool = True) -> None:
     """
     facts = connection.execute(query("preflight", "server_facts")).fetchone()
     if facts is None or facts["version_num"] < OLDEST_SERVER:
-        raise PreflightFailed("fasthash needs PostgreSQL 14 or newer")
+        found = "one of unknown version" if facts is None else f"version {facts['version_text']}"
+        raise PreflightFailed(f"the server is {found}; fasthash needs PostgreSQL 14 or newer")
     if writing and facts["read_only"]:
         raise PreflightFailed("the database is read-only (a standby?); give the primary's --dsn")
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from conftest import Database
 from test_scrub import fill
+
+from fasthash.store import preflight
 
 
 def complains(database: Database, *arguments: str, status: int = 2) -> str:
@@ -51,6 +55,15 @@ def test_tables_and_runs(database: Database) -> None:
     root = ("--root", str(database.root))
     said = complains(database, "run", *root, "--table", "figures", status=4)
     assert f"there is no table figures in database {name}" in said
+    with mock.patch.object(preflight, "OLDEST_SERVER", 990_000):
+        said = complains(database, "run", *root, status=4)
+        version = database.sql("SHOW server_version")[0]["server_version"]
+        assert f"the server is version {version}; fasthash needs PostgreSQL" in said
     fill(database, 2)
+    said = complains(database, "run", *root, "--id-column", "file_path", status=4)
+    assert "columns that have one: id (--id-column)" in said
+    database.sql("CREATE TABLE bare (LIKE artifacts)")
+    said = complains(database, "run", *root, "--table", "bare", status=4)
+    assert "; `fasthash doctor` shows how to create one" in said
     database.run()
     assert "run 1 is not under way" in complains(database, "rate", "1MB/s", "--run", "1")
