@@ -43,7 +43,7 @@ class Helper:
         Args:
             question: anything that can be pickled.
             within_s: the seconds for all of them, or for those that are needed.
-            needed: so many answers do, and it may die over the others; None for all of them.
+            needed: this many answers are enough, and it may die over the others; None for all.
             more_s: the seconds for the others, from when there are those that are needed.
 
         Raises:

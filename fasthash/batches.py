@@ -254,7 +254,7 @@ class Writer:
         """Counts a row that is refused.
 
         Raises:
-            DatabaseRefused: so many were refused alike that it is not the rows.
+            DatabaseRefused: many were refused alike, so it is not the rows.
             DatabaseLost: the same, and the server could not serve for long.
         """
         if len(parts) > 1 or parts[0].rows > 1:

@@ -215,7 +215,7 @@ class Coordinator:
         self.heartbeat.tell()
 
     def set_rates(self, bytes_per_s: float | None, files_per_s: float | None) -> None:
-        """Reads at these rates from now on; 0 is for none, None for what it is."""
+        """Sets the rates of reading; 0 stands for no limit, None for no change."""
         if self.seat.host_rate is not None:
             self.seat.host_rate.set_rates(bytes_per_s, files_per_s)
             self.heartbeat.tell_rates()

@@ -94,7 +94,7 @@ def compare(dsn: str, directory: str, tool: str, rows: int) -> Compared:
         dsn: the database after the run.
         directory: what was registered.
         tool: where `sha256sum` is.
-        rows: so many at the most.
+        rows: the greatest number of them.
     """
     drifted = _path(directory, DRIFTED)
     with session.connect_once(dsn, "demo") as connection:

@@ -185,7 +185,7 @@ class TextFile:
         self._read(keep=True)
 
     def start(self) -> None:
-        """Keeps it written from now on, in a thread of its own."""
+        """Writes it again and again, in a thread of its own."""
         self._thread = threading.Thread(target=self._keep_written, name="metrics", daemon=True)
         self._thread.start()
 

@@ -21,7 +21,7 @@ from fasthash.summary import ENDINGS, RunSummary
 
 # Labels of every sample, so that one file, or one host, can have several catalogs and both kinds.
 COMMON = ("catalog", "kind")
-# A type is a label only for the first so many; more would be a burden to whoever stores them.
+# Only this many types become labels; more would be a burden to whoever stores them.
 TYPES_AT_MOST = 50
 OTHER_TYPES = "(other)"
 # Of seconds that a batch took: 20 ms for 2,000 rows is usual, 30 s the statement time-out.
@@ -92,7 +92,7 @@ METRICS = (
     Metric(
         "fasthash_oldest_marker_timestamp_seconds",
         "gauge",
-        "Every row with a hash was verified since, but for those known to be bad.",
+        "Every row with a hash was verified since, except those known to be bad.",
     ),
     Metric("fasthash_bad_rows", "gauge", "Rows known to be bad at the end of the last scrub."),
 )

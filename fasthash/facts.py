@@ -183,7 +183,7 @@ class HeapFacts:
     fillfactor: int
     autovacuum: bool
     dead_rows: int
-    dead_rows_due: float  # from so many on autovacuum comes
+    dead_rows_due: float  # autovacuum starts at this number
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ TO_LIST = "`fasthash residual --known-bad`"
 class Freshness:
     """The state of a catalog at the end of a scrub's session.
 
-    The line is the oldest marker: every row that has a hash was verified since, but for those
+    The line is the oldest marker: every row that has a hash was verified since, except those
     known to be bad, which are counted apart. Rows without a marker wait for their first hash and
     do not move it, so that a store that grows raises no alarm.
     """

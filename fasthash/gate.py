@@ -139,7 +139,7 @@ class HostRate(_Shared):
         return bytes_per_s, files_per_s
 
     def set_rates(self, bytes_per_s: float | None, files_per_s: float | None) -> None:
-        """New limits, from now on; whoever waits reckons anew.
+        """Sets new limits; whoever waits computes its time again.
 
         Args:
             bytes_per_s: 0 for none, None to leave it as it is.
@@ -154,7 +154,7 @@ class HostRate(_Shared):
             _RATES.pack_into(self.memory, 0, bytes_per_s, files_per_s)
 
     def reserve(self, which: int, amount: float) -> float:
-        """When so many bytes (0) or files (1) may be read; 0.0 for at once."""
+        """When a number of bytes (0) or files (1) may be read; 0.0 for at once."""
         at = _PAID_AT + 8 * which
         with self.locked():
             per_second = self.rates[which]
@@ -261,7 +261,7 @@ class Gate(_Shared):
         """Pauses or opens.
 
         Args:
-            paused: nothing is read from now on.
+            paused: nothing is read until it is lifted.
             closes_at_s: nor from this time on, seconds since the epoch; 0 for never.
         """
         struct.pack_into("<qd", self.memory, 0, paused, closes_at_s)

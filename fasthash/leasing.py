@@ -24,7 +24,7 @@ POLL_S = 0.2
 
 
 def batched(ranges: Sequence[LeasedRange], most: int) -> Iterator[Sequence[LeasedRange]]:
-    """Slices of at most so many."""
+    """Slices up to a length."""
     for start in range(0, len(ranges), max(1, most)):
         yield ranges[start : start + max(1, most)]
 
@@ -118,7 +118,7 @@ class Leasing:
         return bool(granted)
 
     async def _plan(self, ranges: int) -> bool:
-        """Cuts at least so many more ranges, if there are rows for them; whether it did."""
+        """Cuts at least this number of further ranges if there are rows; whether it did."""
         seat, settings = self.seat, self.seat.settings
 
         def plan(connection: Connection) -> bool:

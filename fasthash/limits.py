@@ -5,7 +5,7 @@ from __future__ import annotations
 # Whoever was late by so much may catch up, so that a rate is kept exactly; what was not used for
 # longer is lost. With a piece on top a burst stays well under a quarter of a second's worth.
 CATCH_UP_S = 0.1
-# Reads are cut to so many seconds' worth, so that one of them is no burst either.
+# Reads are cut to this many seconds' worth, so that one of them is no burst either.
 PIECE_S = 0.05
 # Below a page nothing is read from storage.
 LEAST_PIECE_BYTES = 4096
@@ -14,7 +14,7 @@ LEAST_PIECE_BYTES = 4096
 def reserve(
     paid_until_s: float, now_s: float, amount: float, per_second: float
 ) -> tuple[float, float]:
-    """Takes a place in the queue for so many bytes (or files).
+    """Takes a place in the queue for a number of bytes (or files).
 
     Args:
         paid_until_s: until when what was reserved before lasts, on the shared clock.

@@ -79,7 +79,7 @@ class Pace:
         return count
 
     def take_files(self, files: int) -> None:
-        """Waits until so many files may be opened.
+        """Waits until a number of files may be opened.
 
         Raises:
             Stopped: the run stops.

@@ -49,8 +49,8 @@ class Policy:
     """What an operator wants to be kept; a run is kept if any rule keeps it.
 
     Args:
-        keep_last: so many complete runs of each kind; None for no such rule.
-        keep_within_s: runs that ended within so many seconds; None for no such rule.
+        keep_last: the number of complete runs of each kind; None for no such rule.
+        keep_within_s: runs that ended within this many seconds; None for no such rule.
     """
 
     keep_last: int | None = None
@@ -91,7 +91,7 @@ def decide(runs: Iterable[PastRun], policy: Policy, now: datetime) -> list[Verdi
 
 
 def _last_complete(runs: Sequence[PastRun], most: int) -> frozenset[int]:
-    """The numbers of so many complete runs of each kind, the latest."""
+    """The numbers of the latest complete runs of each kind."""
     left: dict[str, int] = {}
     found = set()
     for run in reversed(runs):

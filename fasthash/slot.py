@@ -72,7 +72,7 @@ class Slot:
         _FIELDS.pack_into(self.memory, 0, 0, -1, 0, 0)
 
     def advance(self, read_bytes: int) -> None:
-        """The worker has read so many more bytes of its file.
+        """The worker has read further bytes of its file.
 
         Raises:
             Stopped: the coordinator asked for it.

@@ -12,7 +12,7 @@ from fasthash import parts
 from fasthash.fixity import LeasedRange, Part, Task, Unit, Verdict
 from fasthash.units import UnitSize, share
 
-# A file that was being read at the death of so many workers is not read again.
+# A file that was being read when this many workers died is not read again.
 DEATHS_A_FILE = 2
 
 

@@ -26,7 +26,7 @@ class UnitSize:
         return self.seconds_a_row is not None and self.rows * self.seconds_a_row < QUICK_S
 
     def after(self, rows: int, seconds: float) -> UnitSize:
-        """The size after a unit of so many rows took so long.
+        """The next size, from the rows of a unit and the time it took.
 
         It grows by at most a fifth at a time and shrinks at once: a run of huge files after a
         million small ones must not be handed out by the thousand.

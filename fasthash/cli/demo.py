@@ -75,7 +75,7 @@ def _plant(dsn: str) -> str:
     click.echo(
         f"""\
 cataloged {done.added:,} files in {took}: {printable(done.directory)}
-(but for {left_out}). So that there is something to find,
+(except {left_out}). So that there is something to find,
   3 rows were added whose files do not exist,
   {demo.DRIFTED} was given a wrong hash,
   {demo.CONFIRMED} its right hash, but in upper case and without the marker,

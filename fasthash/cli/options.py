@@ -36,7 +36,7 @@ def option(*names: str, **kwargs: Any) -> Callable[[F], F]:
     """A click option that is also a key of the configuration file, and a variable FASTHASH_<KEY>.
 
     Args:
-        names: the option's; the key is called as the first, with `_` for `-`, but for `key`.
+        names: the option's; the first, with `_` for `-`, names the key unless `key` is given.
         kwargs: as for `click.option`; `key` another name, `example` a value for the documentation
             where the default is none.
     """

@@ -54,7 +54,7 @@ def report_command(
 
     The page is one HTML file that loads nothing from anywhere: the verdict, totals, charts of
     speed, sizes and ages, drifts with their evidence, all rows that were not verified, and equal
-    files. --json has the same facts. Needs jinja2 and matplotlib (extra `report`), but for --json.
+    files. --json prints the same facts. The page needs jinja2 and matplotlib (extra `report`).
     Exits with 0 whatever the facts are.
     """
     if as_json == (output is not None):

@@ -19,7 +19,7 @@ TYPES_AT_MOST = 12
 
 
 def status_text(status: dict[str, Any], columns: int, *, ascii_only: bool = False) -> str:
-    """The status as lines of at most so many columns (errors wrap, paths are shortened).
+    """The status as lines of a number of columns at most (errors wrap, paths are shortened).
 
     Args:
         status: from `store.status`.

@@ -158,7 +158,7 @@ class Catalog:
             return status.read_status(connection, found)
 
     def residual(self, run_id: int | None = None, reason: str | None = None) -> Iterator[Row]:
-        """The rows that got no verdict in a run, as in `fasthash residual --json`, streamed."""
+        """The rows that a run could not check, as in `fasthash residual --json`, streamed."""
         from fasthash.store import reports  # noqa: PLC0415
 
         with self._ledger() as connection:

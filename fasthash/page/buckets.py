@@ -130,7 +130,7 @@ def sizes(counted: Iterable[tuple[int | None, int, int]]) -> tuple[list[SizeBuck
 
 
 def _first(digits: int) -> int:
-    """The least number with so many digits, for which an empty file's size has none."""
+    """The least number with this many digits; the size of an empty file has none."""
     return 0 if digits == 0 else 10 ** (digits - 1)
 
 

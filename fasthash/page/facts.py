@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What was done in a piece of a run's time: rows and bytes, in so many seconds."""
+    """What a run did in a part of its time: rows, bytes and the seconds they took."""
 
     since: datetime
     seconds: float
@@ -34,7 +34,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Files of one content: so many paths in so many rows, two of the paths as examples."""
+    """Files of one content: the numbers of paths and rows, and two of the paths as examples."""
 
     sha256: str
     size_bytes: int

@@ -18,7 +18,7 @@ from fasthash.widths import human_time, shorten
 
 # So many rows are in the page for those without JavaScript, and on one sheet for those with it.
 SHEET_ROWS = 100
-# A browser takes half a second to open a page of so many, and a hundred megabytes.
+# A browser takes half a second and a hundred megabytes to open a page with this many.
 MOST_ROWS = 250_000
 # What a stored hash may be is up to who stored it.
 MOST_OF_A_HASH = 130
@@ -184,7 +184,7 @@ def _size(size_bytes: int | None) -> str:
 
 
 def residual(facts: Facts) -> Listing:
-    """The rows that got no verdict."""
+    """The rows that were not checked."""
     names = ("row_id", "artifact_type", "path", "reason")
     looks = ("text", "text", "text", "tag", "facts")
     rows: Iterator[list[Cell]] = (

@@ -49,7 +49,7 @@ class Connection(psycopg.Connection[Row]):
     is_pooled = False
 
     def prepare_settings(self, timeouts: Timeouts) -> None:
-        """What every transaction sets from now on."""
+        """What every later transaction sets."""
         limits = {
             name: sql.Literal(f"{round(seconds * 1000)}ms")
             for name, seconds in (

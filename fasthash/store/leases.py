@@ -88,7 +88,7 @@ def grant(
     silent: Callable[[Mapping[int, datetime]], Collection[int]],
     alone: bool = False,
 ) -> list[LeasedRange]:
-    """Leases up to so many ranges: pending ones, and those of dead or silent holders.
+    """Leases ranges up to a number: pending ones, and those of dead or silent holders.
 
     Args:
         least_term: above every term that this holder was ever granted.

@@ -20,7 +20,7 @@ from fasthash.store.rows import (
 from fasthash.store.session import Connection, Row
 from fasthash.store.transactions import transaction
 
-# One plan step cuts so many rows at the most. A sweep takes more, for it reads the whole table, as
+# One plan step cuts this many rows at most. A sweep takes more, for it reads the whole table, as
 # does each step of a scrub: those grow with what is planned already, so that the steps of a catalog
 # of any size are few (five for 10^8 rows), and the first file still does not wait for all.
 PLAN_ROWS = 100_000
@@ -36,7 +36,7 @@ def plan_more(
     range_rows: int,
     ranges: int,
 ) -> bool:
-    """Cuts at least so many more ranges, if there are rows for them.
+    """Cuts at least this number of further ranges, if there are rows for them.
 
     Pass 0 goes through the table by type and id, that of a scrub by age; the passes after it (the
     last sweeps, and all of a run that only looks for what is new) take the rows that the run is
@@ -76,7 +76,7 @@ def _save(connection: Connection, run_id: int, plan: Row) -> None:
 
 
 def _left(plan: Row, most: int) -> int:
-    """How many rows may still be planned, at most so many."""
+    """How many rows may still be planned, up to a number."""
     limit = plan["row_limit"]
     return most if limit is None else max(0, min(most, limit - plan["rows_planned"]))
 
@@ -226,7 +226,7 @@ class _Step:
 
 
 def cut_unmet(unmet: Sequence[tuple[str | None, str]], range_rows: int) -> list[Cut]:
-    """Lists of at most so many of these rows each; a list holds one type.
+    """Lists of these rows, each up to a length; a list holds one type.
 
     Args:
         unmet: type and id, ordered by type and within it by id.

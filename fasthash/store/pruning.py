@@ -84,7 +84,7 @@ def require_whole(connection: Connection, run_id: int) -> None:
 
 
 def hold_whole(connection: Connection, run_id: int, by: int) -> None:
-    """The same at the beginning of a revert: from now on no entry is dropped before its end.
+    """The same at the beginning of a revert: no entry is dropped until it ends.
 
     Args:
         by: the run that undoes it, which is ended where it cannot.

@@ -12,7 +12,7 @@ ROWS, BATCH_ROWS = 20_000, 1_000
 
 
 def write_rate(connection: Connection, seconds: float) -> float:
-    """Rows a second, written in batches for so many seconds (at least one batch).
+    """Rows per second, written in batches for a number of seconds (at least one batch).
 
     A temporary table has no write-ahead log and no journal beside it: a run comes to half of this.
 

@@ -156,7 +156,7 @@ def create_run(
 
 
 def reopen_run(connection: Connection, run_id: int, limit: int | None) -> None:
-    """An unfinished run goes on; with a limit, for so many more rows."""
+    """An unfinished run goes on; with a limit, for that number of further rows."""
     connection.execute(query("lease", "reopen_run"), {"run_id": run_id, "limit": limit})
 
 

@@ -17,7 +17,7 @@ from fasthash.store.queries import EMPTY, query
 from fasthash.store.session import Connection, Row
 
 PAGE_BYTES = 8192
-# A sample has so many pages: some 10,000 rows.
+# A sample has this many pages: about 10,000 rows.
 SAMPLE_PAGES = 1_000
 # A catalog of more pages than this (16 GiB) is not counted: it would be stopped in the middle.
 COUNT_PAGES = 2_000_000

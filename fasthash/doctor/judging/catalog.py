@@ -91,7 +91,7 @@ def _key(table: TableFacts, wishes: Wishes) -> Iterator[Finding]:
             remedy = f"-- a table that is partitioned by {quoted}, or not at all, can be a catalog"
         yield Finding("catalog.key", Level.PROBLEM, text, remedy)
     if not any(i.columns[:2] == (kind, name) and i.method == "btree" for i in indexes):
-        text = f"no index on ({kind}, {name}): planning goes along the key's own"
+        text = f"no index on ({kind}, {name}): planning reads the key's own"
         remedy = f"CREATE INDEX{_concurrently(table)} ON {table.quoted}"
         remedy += f" ({table.quoted_columns[kind]}, {quoted});"
         many = sum(heap.estimated_rows for heap in table.heaps) >= MANY_ROWS

@@ -149,9 +149,7 @@ def _settings(facts: ServerFacts) -> Iterator[Finding]:
             )
     commit = settings.get("synchronous_commit", "on")
     if commit == "remote_apply":
-        text = (
-            "synchronous_commit is remote_apply; fasthash's commits do not wait, but for the last"
-        )
+        text = "synchronous_commit is remote_apply; fasthash's commits do not wait, except the last"
         yield Finding("database.commit", Level.NOTE, text)
 
 
