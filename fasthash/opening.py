@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from fasthash import logs
 from fasthash.config import Settings
@@ -14,6 +15,7 @@ from fasthash.store.leases import AtWork
 from fasthash.store.runs import OpenRun, Proof, RunIdentity
 from fasthash.store.session import Connection
 from fasthash.store.transactions import durable_transaction
+from fasthash.widths import human_time
 
 log = logging.getLogger("fasthash")
 
@@ -83,7 +85,7 @@ def open_run(
             if restart:
                 _give_up(connection, found, at_work)
                 continue
-            check_same(found, identity)
+            check_same(found, identity, at_work)
             if found.proof != Proof() and found.run_id != proven:
                 return found
             if not at_work:
@@ -99,7 +101,10 @@ def _sit_down(connection: Connection, run_id: int, identity: RunIdentity, pid: i
 
 def _give_up(connection: Connection, found: OpenRun, at_work: list[AtWork]) -> None:
     if at_work:
-        raise ConfigError(f"run {found.run_id} is being worked on: stop it before --restart")
+        raise ConfigError(
+            f"run {found.run_id} is being worked on by {at_work[0].host} (pid {at_work[0].pid}): "
+            "stop it before --restart"
+        )
     runs.supersede_run(connection, found.run_id)
 
 
@@ -128,8 +133,11 @@ def _what(run: RunIdentity) -> tuple[object, ...]:
     return (run.kind, sorted(run.types), run.algorithm, run.since, run.sample, run.missing)
 
 
-def check_same(found: OpenRun, wanted: RunIdentity) -> None:
+def check_same(found: OpenRun, wanted: RunIdentity, at_work: Sequence[AtWork] = ()) -> None:
     """Checks that an unfinished run is the one that is wanted.
+
+    Args:
+        at_work: who works on it, for the message.
 
     Raises:
         OtherRunUnfinished: it is not; says how to go on with it.
@@ -162,9 +170,25 @@ def check_same(found: OpenRun, wanted: RunIdentity) -> None:
         what.append("only missing files")
     if not files:
         what.append(f"files in {', '.join(theirs.roots)}")
-    command = runs.command_of(theirs, with_roots=not files)
+    roots = theirs.roots if theirs.host == wanted.host else wanted.roots
+    command = runs.command_of(replace(theirs, roots=roots))
     raise OtherRunUnfinished(
-        f"run {found.run_id} ({'; '.join(what)}) is unfinished: "
-        f"go on with it by `{command}`, or give it up for this one with --restart",
-        command,
+        f"run {found.run_id} ({'; '.join(what)}) {_way_on(command, at_work)}", command
+    )
+
+
+def _way_on(command: str, at_work: Sequence[AtWork]) -> str:
+    """What is to be done about a run that is in the way of another one."""
+    if not at_work:
+        return (
+            f"is unfinished: go on with it by `{command}`, "
+            "or give it up for this one with --restart"
+        )
+    places = ", ".join(
+        f"{holder.host} (pid {holder.pid}) since {human_time(holder.started_at)}"
+        for holder in at_work
+    )
+    return (
+        f"is running on {places}: join it by `{command}`, wait for its end (`fasthash status "
+        "--watch`), or stop it and give it up for this one with --restart"
     )

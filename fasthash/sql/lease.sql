@@ -52,7 +52,7 @@ SELECT pg_advisory_lock_shared(1178686568, %(holder_id)s)
 -- Who works on a run: holders whose session is alive, and those who gave a sign of life a moment
 -- ago and may have lost no more than a connection; not those who have left. A sign out of the
 -- future is none: the server's clock was set back since.
-SELECT h.holder_id, h.seen_at, s.alive
+SELECT h.holder_id, h.seen_at, s.alive, h.host, h.pid, h.started_at
 FROM fasthash.holder h
 CROSS JOIN LATERAL (SELECT h.holder_id IN (
     SELECT l.objid::bigint

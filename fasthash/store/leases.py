@@ -25,6 +25,9 @@ class AtWork:
     holder_id: int
     seen_at: datetime
     alive: bool
+    host: str
+    pid: int
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

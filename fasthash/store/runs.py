@@ -87,7 +87,7 @@ def identity_of(kind: str, options: dict[str, Any], host: str) -> RunIdentity:
     )
 
 
-def command_of(run: RunIdentity, *, with_roots: bool = True) -> str:
+def command_of(run: RunIdentity) -> str:
     """The command line that goes on with an unfinished run."""
     words = ["fasthash", "run" if run.kind == "backfill" else run.kind]
     words += [word for name in run.types for word in ("--type", shlex.quote(name))]
@@ -100,8 +100,7 @@ def command_of(run: RunIdentity, *, with_roots: bool = True) -> str:
         words += ["--sample", share, "--seed", shlex.quote(seed)]
     if run.missing:
         words.append("--missing")
-    if with_roots:
-        words += [word for root in run.roots for word in ("--root", shlex.quote(root))]
+    words += [word for root in run.roots for word in ("--root", shlex.quote(root))]
     if run.resolver is not None:
         words += ["--resolver", run.resolver]
     return " ".join(words)

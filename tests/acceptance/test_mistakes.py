@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 from pathlib import Path
 
 from conftest import PATIENCE_S, Database
 from oracle import until
+from test_scrub import fill
 
 
 def interrupted(database: Database) -> None:
@@ -55,6 +57,20 @@ def test_a_run_goes_on_only_where_it_began(database: Database, tmp_path: Path) -
     assert "run 1 began with resolver site_resolvers:slow and goes on with (none)" in done.stderr
     summary = json.loads(done.stdout)
     assert (summary["run_id"], summary["outcomes"]["hashed"]) == (1, 200)
+
+
+def test_a_run_beside_another_one_is_told_where_that_is(database: Database) -> None:
+    fill(database, 3)
+    database.environment |= {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    database.hold("f2")
+    process = database.start("--resolver", "site_resolvers:slow")
+    until(lambda: database.sql("SELECT 1 FROM fasthash.checkpoint WHERE term > 0"), "it works")
+    done = database.fasthash("run", "--root", str(database.root), "--type", "figure", status=2)
+    process.let_go()
+    where = f"is running on {socket.gethostname()} (pid {process.pid}) since 2"
+    assert where in done.stderr
+    assert ": join it by `fasthash run --root " in done.stderr
+    assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_limit_on_a_run_that_goes_on_is_explained(database: Database) -> None:
