@@ -4,32 +4,36 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-long test-tools bench docs lint clean
+.PHONY: help demo test test-long test-tools bench docs lint clean chaos
+
+# A catalog of real files on an embedded server, and what fasthash makes of it.
 demo: $(READY)
 	@$(BIN)/fasthash demo
 
-# Several at once: most of them wait for something.
+# Every test that this machine can run; several at once, for most of them wait.
 test: $(READY)
 	$(BIN)/python -m pytest -q -n 6 --dist loadgroup
 
-# What tests are skipped for otherwise: installed where that takes nothing but apt, root and a
-# network; elsewhere it says what is missing. It never fails.
+# Installs what some tests are skipped without.
+# That takes apt, root and a network; elsewhere it says what is missing. It never fails.
 test-tools:
 	@sh tools/test_tools.sh
 
-# A million rows, a hundred thousand edits beside a run, half a minute without a database.
+# Large catalogs, repetitions, and long outages.
 test-long: $(READY)
 	$(BIN)/python -m pytest -q -m long
 
-# What benchmarks/README.md shows, in a short form; root may also measure a cold cache.
+# A short form of benchmarks/README.md.
+# Root may also measure a cold cache.
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python benchmarks/run_all.py --short
 
-# The manual page, docs/commands.md, docs/configuration.md and the example, from the program itself.
+# The generated part of docs/ and examples/.
 docs: $(READY)
 	$(BIN)/python tools/make_docs.py
 
+# ruff, mypy and the contracts of the layers.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,12 +48,19 @@ $(READY): pyproject.toml setup.py fasthash/_native.c
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# Removes what the other targets made.
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-# Kills everything at random: make chaos SEED=1 FAULTS=200
-.PHONY: chaos
 SEED ?= 1
 FAULTS ?= 200
+
+# Kills everything at random: make chaos SEED=1 FAULTS=200
 chaos: $(READY)
 	$(BIN)/python tests/chaos.py --seed $(SEED) --faults $(FAULTS)
+
+# This list.
+help:
+	@awk '/^#/ { if (!said) said = substr($$0, 3) } \
+	  /^[a-z-]+:/ { if (said) { sub(/:.*/, ""); printf "make %-11s %s\n", $$0, said } } \
+	  !/^#/ { said = "" }' Makefile

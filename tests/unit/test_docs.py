@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,3 +95,28 @@ def test_the_manual_page_is_right(command: list[str]) -> None:
     # It has no date, and its paragraphs are lines.
     unwanted = [x for x in said.splitlines() if "missing date" not in x and "longer than" not in x]
     assert unwanted == []
+
+
+def test_every_target_is_in_the_help_of_make() -> None:
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = {line.split()[1]: line for line in done.stdout.splitlines()}
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    assert sorted(said) == sorted(phony.split())
+    assert max(map(len, said.values())) < 100
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_the_files_it_names_are_there(name: str) -> None:
+    """Links, and what looks like a path of the project."""
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    paths = re.findall(r"`((?:cli|store|sql|doctor|page|docs|tests|tools)/[\w/.]*)`", text)
+    places = [PROJECT, PROJECT / "fasthash"]
+    gone = [p for p in (*links, *paths) if not any((place / p).exists() for place in places)]
+    assert not gone
