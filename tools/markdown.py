@@ -21,7 +21,7 @@ def commands_page(found: list[Command]) -> str:
         "",
         "# Commands",
         "",
-        "What `--help` says, on one page. Most options can stand in the",
+        "What `--help` (`--help-all` of `run` and `scrub`) says, on one page. Most options can stand in the",
         "[configuration file](configuration.md), too, or in the environment.",
         "",
         *(f"- [{c.name}](#{c.name.replace(' ', '-')})" for c in found),

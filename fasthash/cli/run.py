@@ -8,12 +8,13 @@ import click
 
 from fasthash import parsing
 from fasthash.cli import EXIT_STATUS_HELP
+from fasthash.cli.grouped_help import GroupedCommand, help_all_option
 from fasthash.cli.job import work
 from fasthash.cli.options import Parsed, catalog_options, database_options, option
 from fasthash.cli.work_options import courtesy_options, how_options, work_options
 
 
-@click.command(epilog=EXIT_STATUS_HELP)
+@click.command(cls=GroupedCommand, epilog=EXIT_STATUS_HELP)
 @database_options
 @catalog_options
 @work_options
@@ -25,6 +26,7 @@ from fasthash.cli.work_options import courtesy_options, how_options, work_option
 )
 @courtesy_options
 @how_options
+@help_all_option
 def run_command(**values: Any) -> None:
     """Hash every row that lacks the marker.
 

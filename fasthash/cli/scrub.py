@@ -8,13 +8,14 @@ import click
 
 from fasthash import parsing
 from fasthash.cli import EXIT_STATUS_HELP
+from fasthash.cli.grouped_help import GroupedCommand, help_all_option
 from fasthash.cli.job import work
 from fasthash.cli.options import Parsed, catalog_options, database_options, option
 from fasthash.cli.work_options import courtesy_options, how_options, work_options
 from fasthash.config import Scrub
 
 
-@click.command(epilog=EXIT_STATUS_HELP)
+@click.command(cls=GroupedCommand, epilog=EXIT_STATUS_HELP)
 @database_options
 @catalog_options
 @option(
@@ -36,6 +37,7 @@ from fasthash.config import Scrub
 @work_options
 @courtesy_options
 @how_options
+@help_all_option
 def scrub_command(**values: Any) -> None:
     """Read again every row that has the marker, the oldest first.
 
