@@ -31,39 +31,53 @@ Exit status:
 # What a shell sets to ask for completions.
 COMPLETE_VARIABLE = "_FASTHASH_COMPLETE"
 
-# Command name -> where it is and what it does; modules are imported when they are called.
-COMMANDS = {
-    "init": ("setup", "Create or upgrade the ledger schema."),
-    "grants": ("setup", "Print the grants a role needs to run fasthash."),
-    "register": ("register", "Add the files of a directory to the catalog."),
-    "run": ("run", "Hash every row that lacks the marker."),
-    "scrub": ("scrub", "Read again what was hashed before, the oldest first."),
-    "rate": ("rate", "Change how fast a run reads, while it runs."),
-    "status": ("status", "Show what a run is doing."),
-    "runs": ("runs", "List the runs there were, and show one of them."),
-    "summary": ("reports", "Show what a run came to."),
-    "report": ("report", "Make a page about a run and its catalog."),
-    "drift": ("drift", "Look at stored hashes that differed from the file's, and decide."),
-    "journal": ("listing", "Show every value that a row was ever given."),
-    "revert": ("revert", "Put back what was there before a run."),
-    "prune": ("prune", "Drop what old runs have left in the ledger."),
-    "manifest": ("listing", "Print the hashes in a form that other tools check."),
-    "compare": ("listing", "Show what a manifest and the catalog disagree about."),
-    "duplicates": ("listing", "List rows whose files have one content."),
-    "residual": ("reports", "List rows that got no verdict, and why."),
-    "config": ("config", "Show which settings are in effect, and check a configuration file."),
-    "completion": ("completion", "Print what a shell needs to complete fasthash's commands."),
-    "bench": ("bench", "Measure this machine and find the settings for it."),
-    "doctor": ("doctor", "Look at machine, roots and database, and say what to mend."),
-    "demo": ("demo", "Try it all on the Python standard library."),
+# By what they are for: command name -> its module, which is imported when it is called, and what it
+# does.
+GROUPS = {
+    "Set up": {
+        "init": ("setup", "Create or upgrade the ledger schema."),
+        "grants": ("setup", "Print the grants a role needs to run fasthash."),
+        "register": ("register", "Add the files of a directory to the catalog."),
+        "doctor": ("doctor", "Check machine, roots and database, and say what to mend."),
+        "config": ("config", "Show the settings in effect, and check a configuration file."),
+        "bench": ("bench", "Measure this machine and find the settings for it."),
+        "completion": ("completion", "Print what a shell needs to complete fasthash's commands."),
+        "demo": ("demo", "Try it all on the Python standard library."),
+    },
+    "Work": {
+        "run": ("run", "Hash every row that lacks the marker."),
+        "scrub": ("scrub", "Read again what was hashed before, the oldest first."),
+        "rate": ("rate", "Change the read rate of a run while it is under way."),
+        "prune": ("prune", "Remove what old runs have left in the ledger."),
+    },
+    "Watch": {
+        "status": ("status", "Show what a run is doing."),
+        "runs": ("runs", "List all runs, or show one of them."),
+        "summary": ("reports", "Show the result of a run."),
+        "report": ("report", "Make a page about a run and its catalog."),
+    },
+    "Decide": {
+        "drift": ("drift", "List stored hashes that differed from the file's, and decide."),
+        "residual": ("reports", "List rows that could not be checked, and why."),
+        "journal": ("listing", "Show every value that fasthash gave a row."),
+    },
+    "Undo": {
+        "revert": ("revert", "Put back what was there before a run."),
+    },
+    "Export": {
+        "manifest": ("listing", "Print the hashes in a form that other tools check."),
+        "compare": ("listing", "Compare a manifest with the catalog."),
+        "duplicates": ("listing", "List rows whose files have the same content."),
+    },
 }
+COMMANDS = {name: found for group in GROUPS.values() for name, found in group.items()}
 
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are needed: `--help` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order a newcomer meets them."""
+        """In the order of the groups."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -75,9 +89,11 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        """The commands in their groups, without importing any of them."""
+        widest = max(map(len, COMMANDS))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(n.ljust(widest), t) for n, (_, t) in commands.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The names of commands, without importing any of them, and the group's own options."""

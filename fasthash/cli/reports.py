@@ -118,7 +118,7 @@ def residual_command(
     as_csv: bool,
     **values: Any,
 ) -> None:
-    """List rows that got no verdict, and why: of the latest run, or run number RUN.
+    """List rows that could not be checked, and why: of the latest run, or run number RUN.
 
     Of rows whose hash is recorded intact copies are named (but with --csv): files of other rows
     that have this hash and were good when they were last verified, and with --look-in files of
