@@ -14,6 +14,7 @@ from fasthash import logs, paths
 from fasthash.config import CatalogNames
 from fasthash.embedded import data_home
 from fasthash.errors import ConfigError, PreflightFailed
+from fasthash.excluding import Excluded
 from fasthash.store import registering, session
 
 log = logging.getLogger("fasthash")
@@ -38,6 +39,7 @@ class Registered:
     special_files: int
     unreadable_directories: int
     table_created: bool
+    excluded: int = 0
 
     @property
     def already_there(self) -> int:
@@ -54,12 +56,18 @@ class Walk:
     Args:
         folder: an absolute path.
         leave_out: whether a directory below it is not looked into.
+        excluded: what files and directories are passed over; the latter are not looked into.
     """
 
-    def __init__(self, folder: bytes, leave_out: LeaveOut) -> None:
+    def __init__(
+        self, folder: bytes, leave_out: LeaveOut, excluded: Excluded | None = None
+    ) -> None:
         self.folder = folder
         self.leave_out = leave_out
+        self._excluded = excluded
+        self._start = len(folder.rstrip(b"/")) + 1
         self.files = 0
+        self.excluded = 0
         self.links = 0
         self.special_files = 0
         self.unreadable = 0
@@ -69,7 +77,11 @@ class Walk:
         while levels:
             for entry in levels[-1]:
                 kind = _kind(entry)
-                if kind == stat.S_IFREG:
+                if self._excluded and self._excluded(
+                    entry.path[self._start :], kind == stat.S_IFDIR
+                ):
+                    self.excluded += 1
+                elif kind == stat.S_IFREG:
                     self.files += 1
                     yield entry.path
                 elif kind == stat.S_IFLNK:
@@ -110,14 +122,19 @@ def _kind(entry: os.DirEntry[bytes]) -> int:
         return 0  # a file system that lists no types, and now does not tell
 
 
+def absolute(name: str) -> bytes:
+    """The absolute path of a directory, which need not be there, as paths of the catalog begin."""
+    # Two slashes at the beginning would be kept, and name the same file twice.
+    return b"/" + os.path.abspath(os.fsencode(name)).lstrip(b"/")
+
+
 def find_folder(name: str) -> bytes:
     """The absolute path of a directory, as it will begin the paths of the catalog.
 
     Raises:
         PreflightFailed: it is no directory, or cannot be read.
     """
-    # Two slashes at the beginning would be kept, and name the same file twice.
-    folder = b"/" + os.path.abspath(os.fsencode(name)).lstrip(b"/")
+    folder = absolute(name)
     try:
         os.scandir(folder).close()
     except OSError as error:
@@ -163,6 +180,8 @@ def register(
     folder: bytes,
     type_of: TypeOf,
     leave_out: LeaveOut,
+    excluded: Excluded | None = None,
+    when_found: Callable[[int], None] = lambda _: None,
 ) -> Registered:
     """Adds the files below a directory that the catalog lacks.
 
@@ -171,15 +190,16 @@ def register(
         names: the catalog.
         folder: from `find_folder`.
         type_of: a file's type by its path.
-        leave_out: see `Walk`.
+        leave_out: see `Walk`, as for `excluded`.
+        when_found: called with the number of files found, before any is added.
 
     Raises:
         FasthashError: nothing was added.
     """
-    walk = Walk(folder, leave_out)
+    walk = Walk(folder, leave_out, excluded)
     with session.connect_once(dsn, "register") as connection:
         target = registering.prepare(connection, names)
-        files = ((type_of(path), paths.encode(path)) for path in _noted(walk))
+        files = ((type_of(path), paths.encode(path)) for path in noted(walk, when_found))
         root = paths.encode(folder)
         added = registering.add_files(connection, target, files, root, socket.gethostname())
     return Registered(
@@ -190,11 +210,17 @@ def register(
         walk.special_files,
         walk.unreadable,
         target.created,
+        walk.excluded,
     )
 
 
-def _noted(walk: Walk) -> Iterator[bytes]:
-    """The files, with a log line now and then: a walk may take long."""
+def noted(walk: Walk, when_found: Callable[[int], None] = lambda _: None) -> Iterator[bytes]:
+    """The files, with a log line now and then: a walk may take long.
+
+    Args:
+        walk: goes through them.
+        when_found: called with their number at the end.
+    """
     next_s = time.monotonic() + NOTE_EVERY_S
     for path in walk:
         if walk.files % 1000 == 0 and time.monotonic() > next_s:
@@ -203,3 +229,4 @@ def _noted(walk: Walk) -> Iterator[bytes]:
                 "%s files so far", f"{walk.files:,}", extra=logs.event("walk", files=walk.files)
             )
         yield path
+    when_found(walk.files)

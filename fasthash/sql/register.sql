@@ -122,3 +122,15 @@ FROM {catalog} a
 WHERE a.{metadata} ->> 'file_sha256_computed_at' IS NOT NULL
 ORDER BY a.{path} = %(first)s DESC, md5(a.{path}::text)
 LIMIT %(rows)s
+
+
+-- name: read_only
+-- Nothing is written by this transaction, whatever a statement calls.
+SET TRANSACTION READ ONLY
+
+-- name: lacking
+-- The places in a list of those paths that the catalog lacks.
+SELECT (f.n - 1)::integer AS n
+FROM unnest(%(paths)s::text[]) WITH ORDINALITY AS f (path, n)
+WHERE NOT EXISTS (SELECT FROM {catalog} a WHERE a.{path} = f.path::{path_type})
+ORDER BY f.n

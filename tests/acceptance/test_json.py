@@ -98,6 +98,8 @@ def test_what_sets_things_up(database: Database, tmp_path: Path) -> None:
     check("init", ask("init", "--json").stdout)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "f").write_text("x")
+    looked = ask("register", str(tmp_path / "data"), "--dry-run", "--json").stdout
+    check("register --dry-run", looked)
     check("register", ask("register", str(tmp_path / "data"), "--json").stdout)
     grants = check("grants", ask("grants", "postgres", "--json").stdout)
     assert all(statement.startswith("GRANT") for statement in grants["statements"])

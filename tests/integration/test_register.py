@@ -17,6 +17,7 @@ import pytest
 from conftest import PATIENCE_S, Database
 
 from fasthash import paths, register
+from fasthash.excluding import excluded_by
 from fasthash.register import Walk
 
 HOSTILE = 'we"ird; DROP TABLE x; -- %s %% \\ é\n$1'
@@ -25,8 +26,8 @@ HOSTILE_NAMES = [
     b"\xff\xfe not UTF-8", "\N{LATIN SMALL LETTER E WITH ACUTE}".encode(), b"\r", b" ", b"\x01",
 ]  # fmt: skip
 KEYS = [
-    "directory", "files", "added", "already_there", "skipped", "unreadable_directories",
-    "table_created",
+    "directory", "files", "added", "already_there", "skipped", "excluded",
+    "unreadable_directories", "table_created",
 ]  # fmt: skip
 
 
@@ -96,7 +97,7 @@ def test_from_nothing_to_a_run(tree: Database) -> None:
 def test_again_adds_what_is_new(tree: Database) -> None:
     assert add(tree) == {
         "directory": str(tree.root), "files": 4, "added": 4, "already_there": 0, "skipped": 0,
-        "unreadable_directories": 0, "table_created": True,
+        "excluded": 0, "unreadable_directories": 0, "table_created": True,
     }  # fmt: skip
     tree.fasthash("run")
     before = tree.sql("SELECT id, xmin::text, metadata FROM artifacts ORDER BY id")
@@ -407,3 +408,120 @@ def test_what_is_no_directory(tree: Database) -> None:
 def test_an_empty_directory(database: Database) -> None:
     assert add(database)["files"] == 0
     assert json.loads(database.fasthash("run", "--json").stdout)["rows_scanned"] == 0
+
+
+def look(database: Database, *arguments: str, status: int = 0) -> dict[str, Any]:
+    """`fasthash register --dry-run --json` of the root."""
+    words = ("register", "--dry-run", "--json", str(database.root), *arguments)
+    answer: dict[str, Any] = json.loads(database.fasthash(*words, status=status).stdout)
+    assert answer["files"] == answer["would_add"] + answer["already_there"]
+    assert answer["would_add"] == sum(answer["by_type"].values())
+    return answer
+
+
+def everything(database: Database) -> list[dict[str, Any]]:
+    """Relations and schemas of a database, and how often rows of tables were written."""
+    return database.sql(
+        "SELECT c.oid::regclass::text AS name, c.relfilenode, pg_relation_size(c.oid) AS size, "
+        "(SELECT count(*) FROM pg_namespace n WHERE n.nspname !~ '^pg_') AS schemas "
+        "FROM pg_class c WHERE c.relnamespace::regnamespace::text !~ '^pg_' ORDER BY 1"
+    )
+
+
+def test_a_dry_run_writes_nothing(tree: Database) -> None:
+    tree.sql("DROP SCHEMA fasthash CASCADE")
+    before = everything(tree)
+    answer = look(tree)
+    assert (answer["would_add"], answer["table_missing"]) == (4, True)
+    assert answer["by_type"] == {"figures": 2, "models": 1, "(none)": 1}
+    assert {f["folder"]: (f["files"], f["example"]) for f in answer["folders"]} == {
+        ".": (1, f"{tree.root}/top"),
+        "figures": (1, f"{tree.root}/figures/a.png"),
+        "figures/deep": (1, f"{tree.root}/figures/deep/er/b.png"),
+        "models": (1, f"{tree.root}/models/m"),
+    }
+    assert everything(tree) == before
+
+    add(tree, folder=tree.root / "figures")
+    before = everything(tree)
+    answer = look(tree, "--type", "x")
+    assert (answer["would_add"], answer["already_there"], answer["table_missing"]) == (2, 2, False)
+    assert answer["by_type"] == {"x": 2}
+    text = tree.fasthash("register", "--dry-run", str(tree.root)).stdout
+    assert "4 files, 2 would be added to artifacts, 2 already there" in text
+    assert "nothing was written" in text
+    assert f"{tree.root}/models/m" in text
+    assert everything(tree) == before
+    assert add(tree)["added"] == 2
+    assert look(tree)["would_add"] == 0
+
+
+def test_a_dry_run_makes_no_embedded_server(tree: Database, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    tree.environment |= {"FASTHASH_DSN": "", "FASTHASH_DATA_DIR": str(home)}
+    assert look(tree)["would_add"] == 4
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("path", ["char(200)", "varchar(300)", 'text COLLATE "C"'])
+def test_a_dry_run_compares_as_the_column_does(tree: Database, path: str) -> None:
+    tree.sql(
+        "CREATE TABLE artifacts (id uuid PRIMARY KEY, artifact_type text, "
+        f"file_path {path}, metadata jsonb)"
+    )
+    add(tree, folder=tree.root / "figures")
+    assert look(tree)["already_there"] == 2
+
+
+def test_a_dry_run_of_names_of_every_shape(database: Database) -> None:
+    for name in HOSTILE_NAMES:
+        folder = os.fsencode(database.root) + b"/" + name
+        os.mkdir(folder)
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(name)
+    assert look(database)["would_add"] == len(HOSTILE_NAMES)
+    database.fasthash("register", "--dry-run", str(database.root))
+    add(database)
+    assert look(database)["already_there"] == len(HOSTILE_NAMES)
+    left_out = os.fsdecode(b"\xff\xfe not UTF-8")
+    answer = look(database, "--exclude", left_out, "--exclude", "new\nline/", "--exclude", "/tab\t")
+    assert (answer["excluded"], answer["files"]) == (3, len(HOSTILE_NAMES) - 3)
+
+
+def test_what_is_excluded_is_not_added(tree: Database) -> None:
+    for name in ("figures/deep/x.tmp", "models/x.tmp", "node_modules/a", "models/node_modules/b"):
+        (tree.root / name).parent.mkdir(exist_ok=True)
+        (tree.root / name).touch()
+    (tree.root / "link.tmp").symlink_to("nowhere")
+    patterns = tree.root.with_name("patterns")
+    patterns.write_text("# of editors\n\n*.tmp\n")
+    arguments = ("--exclude", "node_modules", "--exclude", "figures/**/*.png")
+    answer = add(tree, *arguments, "--exclude-from", str(patterns))
+    assert {path for _, path in rows(tree)} == {f"{tree.root}/models/m", f"{tree.root}/top"}
+    assert (answer["added"], answer["excluded"], answer["skipped"]) == (2, 7, 0)
+    text = tree.fasthash("register", str(tree.root), "--exclude", "*.tmp").stdout
+    assert "excluded: 3 files and folders" in text
+    assert add(tree, "--exclude", f"{tree.root}/models/x.tmp")["excluded"] == 1
+
+
+def test_an_excluded_folder_is_not_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (b"in/x", b"\xff\n/y", b"in/\xff\n/z"):
+        (tmp_path / os.fsdecode(name)).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / os.fsdecode(name)).touch()
+    entered = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda f: entered.append(f) or scandir(f))  # type: ignore[func-returns-value]
+    folder = os.fsencode(tmp_path)
+    is_excluded = excluded_by([os.fsdecode(b"\xff?/")], folder)
+    walk = Walk(folder, lambda _: False, is_excluded)
+    assert [os.path.basename(path) for path in walk] == [b"x"]
+    assert (sorted(entered), walk.excluded) == ([folder, folder + b"/in"], 2)
+
+
+def test_patterns_that_are_refused(tree: Database) -> None:
+    for pattern in ("!x", "../x", "/"):
+        assert "--exclude" in refused(tree, "--exclude", pattern, status=2)
+    gone = tree.root / "no-such-file"
+    line = refused(tree, "--exclude-from", str(gone), status=2)
+    assert f"cannot read {gone} (--exclude-from): No such file" in line
+    assert "Is a directory" in refused(tree, "--exclude-from", str(tree.root), status=2)
+    assert tree.sql("SELECT to_regclass('artifacts') AS t")[0]["t"] is None
