@@ -32,7 +32,7 @@ def excluded_by(patterns: Sequence[str], folder: bytes) -> Excluded:
     """What tells whether a path is left out.
 
     A pattern without a slash is compared with the name of a file or folder, at any depth. One with
-    a slash (but for a last one) is compared with the path from the directory on; one that begins
+    a slash (a trailing one aside) is compared with the path from the directory on; one that begins
     with the directory's own path means what lies below it. `*`, `?`, `[abc]` and `[!abc]` stand for
     characters of one name, as in the shell; a part `**` stands for any number of folders, at the
     end for whatever is in there. A slash at the end means folders only. Names are compared as

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fasthash.preview import Preview
     from fasthash.register import Registered, TypeOf, Walk
 
-# So many files are announced on a terminal before they are added.
+# This many files are announced on a terminal before they are added.
 MANY_FILES = 1_000
 _NAMES = frozenset({"table", "id_column", "type_column", "path_column", "metadata_column"})
 
@@ -82,11 +82,10 @@ def register_command(
 
     One row for each regular file below DIR whose absolute path the catalog lacks, so doing it
     again adds what is new since. Symbolic links are not followed. Table and ledger are made where
-    they are missing. `fasthash unregister DIR` takes back what was added. Exits with 1 if a
-    directory could not be read, which is named.
+    they are missing. Exits with 1 if a directory could not be read, which is named.
 
     A pattern of --exclude without a slash is compared with the name of each file and folder, at any
-    depth. One with a slash (but for a last one) is compared with the path from DIR on: cache/tmp,
+    depth. One with a slash (a trailing one aside) is compared with the path from DIR on: cache/tmp,
     or /tmp for what lies directly in DIR; one that begins with DIR's absolute path means what lies
     below DIR. *, ?, [abc] and [!abc] stand for characters of one name, ** between slashes for any
     number of folders (at the end for whatever lies in the folder), and a last slash means folders
@@ -138,21 +137,16 @@ def _look(values: dict[str, Any], walk: Walk, type_of: TypeOf) -> Preview:
 
 
 def _announce(folder: bytes, files: int) -> None:
-    """Says on a terminal what begins, if it is much, and how to take it back."""
+    """Says on a terminal what begins, if it is much, before it is added."""
     if files >= MANY_FILES and sys.stderr.isatty() and not is_json():
         from fasthash import paths  # noqa: PLC0415
 
         name = printable(paths.encode(folder))
         click.echo(
-            f"{name}: {files:,} files found; those that the catalog lacks are added now (--dry-run "
-            f"only counts them, {taking_back(folder)} takes them back)",
+            f"{name}: {files:,} files found; those that the catalog lacks are added now "
+            "(--dry-run only counts them)",
             err=True,
         )
-
-
-def taking_back(folder: bytes) -> str:
-    """The command that takes back what was added of a directory."""
-    return f"`fasthash unregister {printable(shlex.quote(os.fsdecode(folder)))}`"
 
 
 def _as_json(done: Registered) -> dict[str, Any]:
