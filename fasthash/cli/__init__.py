@@ -66,7 +66,7 @@ GROUPS = {
     },
     "Export": {
         "manifest": ("listing", "Print the hashes in a form that other tools check."),
-        "compare": ("listing", "Compare a manifest with the catalog."),
+        "compare": ("compare", "Compare a manifest with the catalog."),
         "duplicates": ("listing", "List rows whose files have the same content."),
     },
 }

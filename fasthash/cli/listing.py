@@ -1,9 +1,8 @@
-"""`fasthash manifest`, `compare`, `journal` and `duplicates`: what the catalog knows of files."""
+"""`fasthash manifest`, `journal` and `duplicates`: what the catalog knows of files."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,10 +24,9 @@ from fasthash.cli.options import (
 )
 from fasthash.cli.reports import type_name
 from fasthash.config import NO_TYPE
-from fasthash.errors import ConfigError
 from fasthash.logs import printable
 from fasthash.summary import human_bytes
-from fasthash.widths import human_time, shorten
+from fasthash.widths import human_time
 
 if TYPE_CHECKING:
     from fasthash import manifest
@@ -46,7 +44,7 @@ _roots_option = option(
     type=Folder(),
     help="Directory that files lie in.  [default: those that were registered]",
 )
-_catalog_options = combine(
+list_options = combine(
     database_options,
     catalog_options,
     _roots_option,
@@ -66,7 +64,7 @@ _catalog_options = combine(
 
 
 @contextlib.contextmanager
-def _catalog(values: dict[str, Any], purpose: str) -> Iterator[tuple[Connection, Catalog]]:
+def open_catalog(values: dict[str, Any], purpose: str) -> Iterator[tuple[Connection, Catalog]]:
     """The catalog, which needs no ledger to be listed."""
     set_up_logs(values)
     from fasthash.store import preflight, session  # noqa: PLC0415
@@ -78,7 +76,8 @@ def _catalog(values: dict[str, Any], purpose: str) -> Iterator[tuple[Connection,
         yield connection, catalog
 
 
-def _naming(connection: Connection, values: dict[str, Any]) -> Naming:
+def naming_of(connection: Connection, values: dict[str, Any]) -> Naming:
+    """How files are named: by the catalog's paths, or from --relative-to DIR on."""
     from fasthash.listing import Naming  # noqa: PLC0415
     from fasthash.main_job import find_roots  # noqa: PLC0415
     from fasthash.store.preflight import registered_roots  # noqa: PLC0415
@@ -97,7 +96,7 @@ def _naming(connection: Connection, values: dict[str, Any]) -> Naming:
     default="sha256sum",
     show_default=True,
 )
-@_catalog_options
+@list_options
 @click.option(
     "--algorithm", type=click.Choice(["sha256", "blake3"]), default="sha256", show_default=True
 )
@@ -132,8 +131,8 @@ def manifest_command(form: str, allow_missing: bool, **values: Any) -> None:
     def count(_entry: manifest.Entry, reason: str) -> None:
         left_out[reason] += 1
 
-    with _catalog(values, "manifest") as (connection, catalog):
-        naming = _naming(connection, values)
+    with open_catalog(values, "manifest") as (connection, catalog):
+        naming = naming_of(connection, values)
         found = iterate_files(connection, catalog, values["algorithm"], values["types"])
         with contextlib.closing(found) as rows, tables.standard_output(exact=True) as out:
             out.flush()
@@ -167,120 +166,6 @@ def _warn_of_left_out(left_out: Counter[str], abroad: Sequence[Any]) -> None:
 
 
 @click.command()
-@click.argument("manifest_file", metavar="MANIFEST", type=click.Path())
-@_catalog_options
-@click.option(
-    "--algorithm",
-    type=click.Choice(["sha256", "blake3"]),
-    help="Which digest is compared.  [default: the list's]",
-)
-@click.option(
-    "--format", "form", type=click.Choice(FORMS), help="Of MANIFEST.  [default: found out]"
-)
-@json_option
-def compare_command(
-    manifest_file: str, algorithm: str | None, form: str | None, as_json: bool, **values: Any
-) -> None:
-    """Show what a manifest from elsewhere and the catalog disagree about.
-
-    MANIFEST is of any form that `fasthash manifest` prints, also with CRLF or NUL at the ends of
-    lines, in UTF-16, or in a PGP signed message (whose signature is not checked); - is the standard
-    input. What it is written in is determined once, and said on stderr; a bag's is known by its
-    name (manifest-sha256.txt). Its names are compared with the catalog's paths, or with
-    --relative-to DIR with the names from there.
-
-    \b
-    differs               the digests are others
-    not in catalog        no row has this path
-    not in manifest       the list has no such name
-    manifest contradicts  the list has one name twice, with two digests
-    catalog contradicts   rows of one path have different digests
-    not hashed yet        the row has no digest
-    not compared          the two have no digest of one algorithm
-
-    Exits with 1 if there is any of these, or a line that is no entry.
-    """
-    from fasthash import dialect, listed, listing  # noqa: PLC0415
-    from fasthash.store.listing import iterate_files  # noqa: PLC0415
-
-    entries: list[listed.Listed] = []
-    odd: list[listed.Odd] = []
-    n_odd = 0
-    try:
-        with click.open_file(manifest_file, "rb") as file:
-            chunks = iter(lambda: file.read(dialect.SAMPLE_BYTES), b"")
-            head = next(chunks, b"")
-            kind = dialect.determine(head, os.path.basename(manifest_file), algorithm, form)
-            for found in listed.read(itertools.chain([head], chunks), kind):
-                if isinstance(found, listed.Listed):
-                    entries.append(found)
-                    continue
-                n_odd += 1
-                if n_odd <= ODD_LINES_SHOWN:
-                    odd.append(found)
-    except OSError as error:
-        raise ConfigError(f"cannot read {manifest_file}: {error.strerror}") from error
-    _tell_of_list(manifest_file, kind.told(), odd, n_odd)
-    if n_odd and not entries:
-        raise ConfigError(f"{manifest_file}: not one line is a digest and a name")
-    with _catalog(values, "compare") as (connection, catalog):
-        naming = _naming(connection, values)
-        rows = iterate_files(connection, catalog, kind.algorithm, values["types"])
-        found_out = listing.compare(entries, listing.entries(rows, naming))
-    with tables.standard_output() as out:
-        if as_json:
-            tables.write_json_array(out, map(_disagreement_json, found_out))
-        else:
-            _write_disagreements(out, found_out, len(entries))
-    click.get_current_context().exit(1 if found_out or n_odd else 0)
-
-
-# Of the lines that are no entries.
-ODD_LINES_SHOWN = 5
-# These are counted even if there are none.
-ALWAYS_COUNTED = ("differs", "not_in_catalog", "not_in_manifest")
-
-
-def _tell_of_list(name: str, told: str, odd: Sequence[Any], n_odd: int) -> None:
-    click.echo(printable(f"fasthash: {name}: {told}"), err=True)
-    for line in odd:
-        shown = shorten(printable(line.text.decode(errors="backslashreplace")), 80)
-        click.echo(printable(f"fasthash: {name}, line {line.line_no}: no entry: {shown}"), err=True)
-    if n_odd:
-        what = "1 line is" if n_odd == 1 else f"{n_odd:,} lines are"
-        click.echo(printable(f"fasthash: {name}: {what} no entry and not compared"), err=True)
-
-
-def _write_disagreements(out: TextIO, found: Sequence[Any], lines: int) -> None:
-    for d in found:
-        what = d.kind.replace("_", " ")
-        if d.kind == "differs":
-            what = f"is {d.in_catalog}, there {d.in_manifest}"
-        elif d.kind in ("manifest_contradicts", "catalog_contradicts"):
-            what += f" itself: {d.in_manifest if d.kind[0] == 'm' else d.in_catalog}"
-        detail = f" ({d.detail})" if d.detail else ""
-        name = d.path.decode(errors="backslashreplace")
-        print(printable(f"{name}: {what}{detail}"), file=out)
-    counts = Counter(d.kind for d in found)
-    kinds = dict.fromkeys((*ALWAYS_COUNTED, *counts))
-    parts = ", ".join(f"{counts[kind]:,} {kind.replace('_', ' ')}" for kind in kinds)
-    print(f"{lines:,} line{'' if lines == 1 else 's'}: {parts}", file=out)
-
-
-def _disagreement_json(found: Any) -> dict[str, Any]:
-    from fasthash import manifest  # noqa: PLC0415
-
-    return {
-        "kind": found.kind,
-        "path": manifest.as_text(found.path),
-        "in_manifest": found.in_manifest,
-        "in_catalog": found.in_catalog,
-        "row_id": found.row_id,
-        "detail": found.detail,
-    }
-
-
-@click.command()
 @click.argument("row_id", metavar="ID")
 @database_options
 @catalog_options
@@ -290,7 +175,7 @@ def journal_command(row_id: str, as_json: bool, **values: Any) -> None:
     from fasthash.store import schema  # noqa: PLC0415
     from fasthash.store.listing import read_journal  # noqa: PLC0415
 
-    with _catalog(values, "journal") as (connection, catalog):
+    with open_catalog(values, "journal") as (connection, catalog):
         schema.require_ledger(connection)
         rows = read_journal(connection, catalog, row_id)
     with tables.standard_output() as out:
@@ -332,8 +217,8 @@ def duplicates_command(links: bool, as_json: bool, **values: Any) -> None:
     from fasthash.copies import groups  # noqa: PLC0415
     from fasthash.store.listing import iterate_duplicates  # noqa: PLC0415
 
-    with _catalog(values, "duplicates") as (connection, catalog):
-        naming = _naming(connection, {**values, "relative_to": os.sep}) if links else None
+    with open_catalog(values, "duplicates") as (connection, catalog):
+        naming = naming_of(connection, {**values, "relative_to": os.sep}) if links else None
         with (
             contextlib.closing(iterate_duplicates(connection, catalog)) as rows,
             tables.standard_output() as out,
