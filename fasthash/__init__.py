@@ -11,7 +11,7 @@ In the order the data flows:
 - `review`        decisions about drifts
 - `page`          a run and its catalog for a browser: `facts`, in `words`, `charts`, `listings`
                   (sorted into `buckets`), drawn by `render`
-- `register`      a directory into catalog rows, but for what is left out (`excluding`); `preview`
+- `register`      a directory into catalog rows, except what is left out (`excluding`); `preview`
                   only counts them; `demo` a catalog with something of everything
 - `bench`         what machine and storage can do, and the settings that suit them
 - `doctor`        looks at machine, roots and database before anybody runs anything (`facts`)

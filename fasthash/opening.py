@@ -102,8 +102,7 @@ def _sit_down(connection: Connection, run_id: int, identity: RunIdentity, pid: i
 def _give_up(connection: Connection, found: OpenRun, at_work: list[AtWork]) -> None:
     if at_work:
         raise ConfigError(
-            f"run {found.run_id} is being worked on by {at_work[0].host} (pid {at_work[0].pid}): "
-            "stop it before --restart"
+            f"run {found.run_id} is being worked on by {_places(at_work)}: stop it before --restart"
         )
     runs.supersede_run(connection, found.run_id)
 
@@ -184,11 +183,16 @@ def _way_on(command: str, at_work: Sequence[AtWork]) -> str:
             f"is unfinished: go on with it by `{command}`, "
             "or give it up for this one with --restart"
         )
-    places = ", ".join(
+    return (
+        f"is running on {_places(at_work)}: join it by `{command}`, wait for its end "
+        "(`fasthash status --watch`), or stop it and give it up for this one with --restart"
+    )
+
+
+def _places(at_work: Sequence[AtWork]) -> str:
+    """Where those are that work on a run; who may only be connecting again is left out."""
+    return ", ".join(
         f"{holder.host} (pid {holder.pid}) since {human_time(holder.started_at)}"
         for holder in at_work
-    )
-    return (
-        f"is running on {places}: join it by `{command}`, wait for its end (`fasthash status "
-        "--watch`), or stop it and give it up for this one with --restart"
+        if holder.alive
     )

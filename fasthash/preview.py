@@ -12,9 +12,9 @@ from fasthash.config import CatalogNames
 from fasthash.register import TypeOf, Walk, noted
 from fasthash.store import previewing, session
 
-# Files whose paths are looked up at once: some 5 MB.
+# Files whose paths are looked up at once: about 5 MB.
 LOT_FILES = 50_000
-# Folders are told apart so many levels below the directory.
+# Folders are told apart this many levels below the directory.
 FOLDER_LEVELS = 2
 
 
@@ -32,7 +32,7 @@ class Preview:
 
     Args:
         directory: as a catalog text.
-        files: below it, but for the excluded ones.
+        files: below it, except the excluded ones.
         would_add: those of them that the catalog lacks, as by `by_type` and `by_folder`: the latter
             are given from the directory on, "." for what lies in it.
         table_missing: the catalog is not there yet.

@@ -69,6 +69,10 @@ def keep_log() -> None:
             os.fstat(number)
         except OSError:
             _open_nothing(number, flags)
+    if (
+        sys.stdin is None
+    ):  # as the interpreter leaves it; whoever asks whether it is a terminal asks it
+        sys.stdin = open(_STDIN, encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is sys.__stderr__:  # not a test's
         sys.stderr = _text(_Log(_STDERR), sys.stderr, "backslashreplace", is_by_line=True)
 

@@ -82,15 +82,13 @@ def _be(
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as the interpreter does
         signal.set_wakeup_fd(-1)
         moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, 3) if 0 <= fd < 3 else fd for fd in streams]
         for number, fd in enumerate(moved):
             if fd != -1:
                 os.dup2(fd, number)
         _close_all_but({0, 1, 2, *kept})
-        for fd in kept:
-            os.set_inheritable(fd, True)
         os.environ.clear()
         os.environ.update(environment)
         logging.getLogger("fasthash").handlers.clear()

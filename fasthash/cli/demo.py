@@ -110,7 +110,7 @@ What that means:
   hashed {total.hashed:,}: had no hash; hash, size and marker were written
   confirmed {total.confirmed:,}: {demo.CONFIRMED} had the same hash, so size and marker were added
   drifted {total.drifted:,}: {demo.DRIFTED} had another hash; the warning above has old and new,
-    and so has the ledger for good
+    and the ledger keeps both
   fresh {total.fresh:,}: {demo.FRESH} had the marker: neither read nor written
   no file {total.no_file:,}: nothing written; the next run tries again"""
     )
@@ -138,7 +138,7 @@ def _next_commands() -> str:
     at = f"--dsn embedded:{demo.DATABASE}"
     lines = {
         f"{program} drift list {at}": "old and new hash",
-        f"{program} residual {at}": "rows without a verdict",
+        f"{program} residual {at}": "rows that could not be checked",
         f"{program} run {at}": "once more: little to do",
         f"{program} register DIR": "files of your own",
     }

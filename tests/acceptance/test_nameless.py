@@ -130,3 +130,12 @@ def test_as_the_example_of_a_service_has_it(database: Database) -> None:
         assert "cannot make a temporary " in database.fasthash(*command, status=2).stderr
     database.environment["TMPDIR"] = "/dev/shm"
     database.fasthash("report", "--json")
+
+
+def test_nobody_can_be_asked_without_an_input(nameless: Database) -> None:
+    """What asks on a terminal finds none: it does what it was called for."""
+    nameless.fasthash("register", str(nameless.root))
+    nameless.run()
+    nameless.prefix = CLOSED
+    assert "2 rows" in nameless.fasthash("revert", "1").stdout
+    assert nameless.sql("SELECT FROM artifacts WHERE metadata ? 'file_sha256'") == []
