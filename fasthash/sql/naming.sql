@@ -9,29 +9,32 @@ SELECT EXISTS (
 
 -- name: key_of
 -- What the ledger calls a table: by its oid, or else by its name, if the table that it was noted for is
--- not there any more under another one.
-SELECT k.name
-FROM (
-    SELECT c.catalog_no, c.name, c.table_schema, c.table_name, c.table_oid,
-           c.ledger_oid = 'fasthash.catalog'::regclass::oid AS is_here,
-           c.ledger_oid = 'fasthash.catalog'::regclass::oid
-           AND EXISTS (SELECT FROM pg_class t
-                       WHERE t.oid = c.table_oid AND t.relkind IN ('r', 'p')) AS lives
-    FROM fasthash.catalog c) k
-WHERE (k.is_here AND k.table_oid = %(table_oid)s::bigint::oid)
-   OR (k.lives IS NOT TRUE AND k.table_schema = %(schema)s AND k.table_name = %(table)s)
-   OR (k.table_oid IS NULL AND k.table_name IS NULL AND k.name = %(full_name)s)
-ORDER BY (k.is_here AND k.table_oid = %(table_oid)s::bigint::oid) IS TRUE DESC, k.catalog_no DESC
-LIMIT 1
-
--- name: free_key
--- What it will call a table that it does not know: another one may have had the name before.
-SELECT k.name
-FROM generate_series(1, 1 + (SELECT count(*) FROM fasthash.catalog)) AS n,
-     LATERAL (SELECT %(full_name)s::text || CASE WHEN n > 1 THEN ' #' || n ELSE '' END AS name) k
-WHERE NOT EXISTS (SELECT FROM fasthash.catalog c WHERE c.name = k.name)
-ORDER BY n
-LIMIT 1
+-- not there any more under another one. Where it does not know the table, what it will call it: another
+-- one may have had the name before. Both are of one snapshot: were the table noted in between by
+-- another process, its name would look taken, and the table would get a second one.
+SELECT coalesce((
+    SELECT k.name
+    FROM (
+        SELECT c.catalog_no, c.name, c.table_schema, c.table_name, c.table_oid,
+               c.ledger_oid = 'fasthash.catalog'::regclass::oid AS is_here,
+               c.ledger_oid = 'fasthash.catalog'::regclass::oid
+               AND EXISTS (SELECT FROM pg_class t
+                           WHERE t.oid = c.table_oid AND t.relkind IN ('r', 'p')) AS lives
+        FROM fasthash.catalog c) k
+    WHERE (k.is_here AND k.table_oid = %(table_oid)s::bigint::oid)
+       OR (k.lives IS NOT TRUE AND k.table_schema = %(schema)s AND k.table_name = %(table)s)
+       OR (k.table_oid IS NULL AND k.table_name IS NULL AND k.name = %(full_name)s)
+    ORDER BY (k.is_here AND k.table_oid = %(table_oid)s::bigint::oid) IS TRUE DESC,
+             k.catalog_no DESC
+    LIMIT 1
+), (
+    SELECT k.name
+    FROM generate_series(1, 1 + (SELECT count(*) FROM fasthash.catalog)) AS n,
+         LATERAL (SELECT %(full_name)s::text || CASE WHEN n > 1 THEN ' #' || n ELSE '' END AS name) k
+    WHERE NOT EXISTS (SELECT FROM fasthash.catalog c WHERE c.name = k.name)
+    ORDER BY n
+    LIMIT 1
+)) AS name
 
 -- name: last_key_of
 -- What the ledger called a table that is not there any more.

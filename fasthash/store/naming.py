@@ -32,11 +32,10 @@ def find_key(connection: Connection, table: Row) -> str:
     row = connection.execute(query("naming", "knows_oids")).fetchone()
     if row is None or not row["found"]:
         return str(table["full_name"])
-    for name in ("key_of", "free_key"):
-        found = connection.execute(query("naming", name), table).fetchone()
-        if found is not None:
-            return str(found["name"])
-    raise LookupError("no name is free")
+    found = connection.execute(query("naming", "key_of"), table).fetchone()
+    if found is None or found["name"] is None:
+        raise LookupError("no name is free")
+    return str(found["name"])
 
 
 def key_of_table(connection: Connection, text: str) -> str:

@@ -13,6 +13,10 @@ import pytest
 from conftest import Database, drop_database
 from pgserver import PgServer
 
+from fasthash.config import CatalogNames
+from fasthash.store import naming, session
+from fasthash.store.catalog import find_catalog
+
 
 @pytest.fixture
 def database(each_database: Database) -> Database:
@@ -194,3 +198,26 @@ def test_a_ledger_of_an_earlier_version(database: Database) -> None:
         ("public.gone", "public", "gone", False),
         ("public.plain", "public", "plain", True),
     ]
+
+
+def test_two_that_meet_a_table_first_call_it_the_same(database: Database) -> None:
+    """One notes the table just after the other has looked for it for the first time."""
+    database.make_table()
+    names_of = CatalogNames("artifacts")
+    with (
+        session.connect_once(database.dsn, "a") as one,
+        session.connect_once(database.dsn, "b") as other,
+    ):
+        execute, looks = one.execute, []
+
+        def interrupted(statement: Any, key: Any = None) -> Any:
+            found = execute(statement, key)
+            if "fasthash.catalog c" in str(statement) and not looks:
+                looks.append(statement)
+                naming.note(other, find_catalog(other, names_of))
+            return found
+
+        one.execute = interrupted  # type: ignore[method-assign]
+        naming.note(one, find_catalog(one, names_of))
+    assert looks
+    assert names(database) == [("public.artifacts", "artifacts")]
