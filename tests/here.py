@@ -23,8 +23,6 @@ import warnings
 from collections.abc import Iterator
 from unittest import mock
 
-import forked
-
 from fasthash import cli, logs
 
 # Not those that are told by signals alone.
@@ -70,7 +68,6 @@ def call(
     # The width is asked of the terminal that the tests run in otherwise.
     with (
         _kept(),
-        _helpers_forked(environment),
         mock.patch.dict(os.environ, {"COLUMNS": "80", **environment}, clear=True),
         _written_to("stdout") as out,
         _written_to("stderr") as err,
@@ -101,11 +98,6 @@ def _written_to(name: str) -> Iterator[io.FileIO]:
     finally:
         os.dup2(before, number)
         os.close(before)
-
-
-def _helpers_forked(environment: dict[str, str]) -> contextlib.AbstractContextManager[None]:
-    """Unless hooks are to be loaded when their interpreters start."""
-    return contextlib.nullcontext() if "PYTHONPATH" in environment else forked.helpers()
 
 
 def _has_loop() -> bool:
